@@ -1,0 +1,24 @@
+"""Journeyman: train a small open model into a specialist, prove that it got better, and keep the adapter.
+
+What a command does, a function of the same name does, with the same defaults:
+
+    import journeyman
+    run = journeyman.train("arithmetic", max_steps=50)
+    journeyman.evaluate(run)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_FUNCTIONS: dict[str, str] = {}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a command's function on first use: `import journeyman` alone loads neither torch nor TRL."""
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(_FUNCTIONS[name], __name__), name)
+    raise AttributeError(f"module 'journeyman' has no attribute '{name}'")

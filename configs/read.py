@@ -1,0 +1,147 @@
+"""From a job's name or a YAML path to a plain mapping, and from `module:attribute` to the object it names.
+
+Always true here: no torch, no schema; what a key means is for the reader above. A file may name another with
+`extends: other.yaml` (relative to itself); its own keys win, and mappings are merged key by key.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import BadInput, nearest
+
+CONFIGS = Path(__file__).resolve().parent
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses a key written twice, which YAML would let win in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                line = key_node.start_mark.line + 1
+                raise BadInput(f"{node.start_mark.name}:{line}: the key '{key}' is written twice; keep one of them")
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def shipped_jobs() -> dict[str, Path]:
+    """Every job that comes with the package: name of its folder -> the YAML that runs it by default."""
+    jobs = {}
+    for folder in sorted(p for p in CONFIGS.iterdir() if p.is_dir() and (p / "job.yaml").exists()):
+        runs = sorted(p for p in folder.glob("*.yaml") if p.name != "job.yaml")
+        if runs:
+            jobs[folder.name] = folder / "nano.yaml" if folder / "nano.yaml" in runs else runs[0]
+    return jobs
+
+
+def find_job(job: str | Path) -> Path:
+    """The YAML file behind a job's name (`arithmetic`), a shipped path (`configs/gsm8k/qwen3-0.6b.yaml`) or a path.
+
+    Raises:
+        BadInput: no such file, and no shipped job of that name.
+    """
+    path = Path(job).expanduser()
+    if path.is_file():
+        return path
+    jobs = shipped_jobs()
+    if str(job) in jobs:
+        return jobs[str(job)]
+    parts = path.parts[1:] if path.parts[:1] == ("configs",) else path.parts
+    if parts and (CONFIGS.joinpath(*parts)).is_file():
+        return CONFIGS.joinpath(*parts)
+    if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+        raise BadInput(f"{path}: no such file; give the path of a YAML file, or one of the jobs {', '.join(jobs)}")
+    raise BadInput(f"there is no job '{job}'{nearest(str(job), jobs)} (shipped: {', '.join(jobs)}; or a YAML path)")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds, with what it `extends` merged under it.
+
+    Raises:
+        BadInput: unreadable, not YAML, not a mapping, a key twice, or `extends` going round in a circle.
+    """
+    return _read(path, ())
+
+
+def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in above:
+        raise BadInput(f"{path}: 'extends' goes round in a circle")
+    try:
+        with path.open(encoding="utf-8") as stream:
+            values = yaml.load(stream, _Loader) or {}
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise BadInput(f"{path}: a config is a mapping of keys to values, this file holds a {type(values).__name__}")
+    parent = values.pop("extends", None)
+    if parent is None:
+        return values
+    return merged(_read(path.parent / str(parent), (*above, path.resolve())), values)
+
+
+def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid on `under`: mappings key by key, everything else replaced."""
+    result = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
+def load_attribute(spec: str, base: Path | None = None) -> Any:
+    """The object that `module:attribute` or `path.py:attribute` names; a relative path is looked for beside `base` too.
+
+    Raises:
+        BadInput: not of that form, the module doesn't import, or it has no such attribute.
+    """
+    module_name, colon, attribute = spec.rpartition(":")
+    if not colon or not module_name or not attribute:
+        raise BadInput(f"'{spec}' should read module:attribute or path.py:attribute")
+    try:
+        module = (
+            _import_file(module_name, base) if module_name.endswith(".py") else importlib.import_module(module_name)
+        )
+    except BadInput:
+        raise
+    except Exception as error:
+        raise BadInput(f"'{spec}': {module_name} does not import: {type(error).__name__}: {error}") from error
+    value: Any = module
+    for part in attribute.split("."):
+        if not hasattr(value, part):
+            names = [name for name in vars(module) if not name.startswith("_")]
+            raise BadInput(f"'{spec}': {module_name} has no '{attribute}'{nearest(attribute, names)}")
+        value = getattr(value, part)
+    return value
+
+
+def _import_file(name: str, base: Path | None) -> Any:
+    places = [Path(name).expanduser()] + ([base / name] if base else [])
+    path = next((place.resolve() for place in places if place.is_file()), None)
+    if path is None:
+        raise BadInput(f"'{name}': no such file (looked for {' and '.join(str(place) for place in places)})")
+    # One module a file: functions of it can be pickled by name and are not made twice.
+    module_name = "journeyman_user_" + "_".join(path.with_suffix("").parts[1:])
+    if module_name in sys.modules:
+        return sys.modules[module_name]
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[module_name]
+        raise
+    return module

@@ -1,0 +1,46 @@
+"""Arithmetic, generated: sums and differences of whole numbers, harder by level.
+
+The answer is asked for with its digits reversed and zero-padded to a fixed width (`58 + 67` -> `521`), so that a small
+model writes the digit it can decide first. a + b and b + a are one task: they always fall into the same split.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import ClassVar
+
+from ..configs.errors import BadInput
+from .core import Generated, Row
+
+
+class Arithmetic(Generated):
+    """Add (from level 4 on also subtract) whole numbers of `level` digits; the answer reversed and zero-padded."""
+
+    LEVELS: ClassVar[dict[int, tuple[int, str]]] = {1: (1, "+"), 2: (2, "+"), 3: (3, "+"), 4: (2, "+-"), 5: (3, "+-")}
+    """level -> (digits of each operand, operations)"""
+
+    def __init__(self, level: int = 2, shares: Mapping[str, float] | None = None) -> None:
+        if level not in self.LEVELS:
+            raise BadInput(f"arithmetic has the levels {', '.join(map(str, self.LEVELS))}, not {level!r}")
+        super().__init__(shares)
+        self.level = level
+        self.digits, self.operations = self.LEVELS[level]
+
+    def generate(self, rng: random.Random) -> Row:
+        """Draw the operands and the operation; a difference is never negative."""
+        a, b = (rng.randrange(10**self.digits) for _ in range(2))
+        operation = rng.choice(self.operations)
+        if operation == "-" and a < b:
+            a, b = b, a
+        value = a + b if operation == "+" else a - b
+        answer = str(value).zfill(self.digits + 1)[::-1]
+        return {"prompt": f"{a:0{self.digits}d}{operation}{b:0{self.digits}d}=", "answer": answer}
+
+    def key(self, row: Row) -> str:
+        """The operands in order of size for a sum, so that a + b is the task b + a."""
+        prompt: str = row["prompt"] if isinstance(row["prompt"], str) else row["prompt"][-1]["content"]
+        question = prompt.rstrip("=")
+        if "+" in question:
+            return "+".join(sorted(question.split("+")))
+        return question
