@@ -1,7 +1,6 @@
 """Arithmetic, generated: sums and differences of whole numbers, harder by level.
 
-The answer is asked for with its digits reversed and zero-padded to a fixed width (`58 + 67` -> `521`), so that a small
-model writes the digit it can decide first. a + b and b + a are one task: they always fall into the same split.
+A task reads `58+67=` and its answer is `125`. a + b and b + a are one task: they always fall into the same split.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from .core import Generated, Row
 
 
 class Arithmetic(Generated):
-    """Add (from level 4 on also subtract) whole numbers of `level` digits; the answer reversed and zero-padded."""
+    """Add (from level 4 on also subtract) whole numbers of up to `digits` digits; harder by level."""
 
     LEVELS: ClassVar[dict[int, tuple[int, str]]] = {1: (1, "+"), 2: (2, "+"), 3: (3, "+"), 4: (2, "+-"), 5: (3, "+-")}
     """level -> (digits of each operand, operations)"""
@@ -34,8 +33,7 @@ class Arithmetic(Generated):
         if operation == "-" and a < b:
             a, b = b, a
         value = a + b if operation == "+" else a - b
-        answer = str(value).zfill(self.digits + 1)[::-1]
-        return {"prompt": f"{a:0{self.digits}d}{operation}{b:0{self.digits}d}=", "answer": answer}
+        return {"prompt": f"{a}{operation}{b}=", "answer": str(value)}
 
     def key(self, row: Row) -> str:
         """The operands in order of size for a sum, so that a + b is the task b + a."""

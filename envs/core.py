@@ -88,14 +88,13 @@ class Splitter(Environment):
         """What makes a row the same task as another; override it where different texts ask the same."""
         return content(row["prompt"])
 
+    def family(self, row: Row) -> str:
+        """What decides the split: rows of one family share it. The key, unless different tasks give each other away."""
+        return self.key(row)
+
     def split_of(self, row: Row) -> str:
         """The one split that `row` belongs to, whatever the seed."""
-        place, edge = unit_hash(self.key(row)), 0.0
-        for split in SPLITS:
-            edge += self.shares[split]
-            if place < edge:
-                return split
-        return SPLITS[-1]
+        return deal(self.family(row), self.shares)
 
     def finished(self, row: Row, index: int) -> Row:
         """`row` as rewards and records see it: messages for a prompt, `item` and `index` filled in."""
@@ -127,7 +126,7 @@ class Generated(Splitter):
             key = self.key(row) + content(row["prompt"])
             if key in seen or self.split_of(row) != split:
                 misses += 1
-                if misses > 2000 + 50 * len(rows):
+                if misses > 2000 + 10 * len(rows):
                     break
                 continue
             seen.add(key)
@@ -153,6 +152,16 @@ class Rows(Splitter):
         if n is not None and len(rows) < n:
             raise BadInput(f"{type(self).__name__} has {len(rows)} {split} rows and {n} were asked for")
         return [self.finished(row, index) for index, row in enumerate(rows[:n])]
+
+
+def deal(text: str, shares: Mapping[str, float]) -> str:
+    """The split that `text` falls into by its hash, each split as often as `shares` says (they sum to 1)."""
+    place, edge = unit_hash(text), 0.0
+    for split in SPLITS:
+        edge += shares.get(split, 0.0)
+        if place < edge:
+            return split
+    return SPLITS[-1]
 
 
 def check_split(split: str) -> None:
@@ -188,6 +197,12 @@ def check_disjoint(rows_of: Mapping[str, Iterable[Row]]) -> None:
                     f"the splits overlap: row {row.get('index')} of {split} is also row {other[1]} of {other[0]} "
                     f"(item {row['item']}); remove it from one of them"
                 )
+
+
+def prompt_text(row: Row) -> str:
+    """The text of a row's prompt: of its last message, where it is messages."""
+    prompt = row["prompt"]
+    return str(prompt if isinstance(prompt, str) else prompt[-1]["content"])
 
 
 def content(value: Any) -> str:

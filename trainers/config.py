@@ -1,0 +1,185 @@
+"""From a YAML file and overrides to a checked run configuration: ours, TRL's and PEFT's, each under its own names.
+
+Always true here: whatever this returns has been type-checked, and every object that the file names (environment,
+rewards) has been imported; an unknown key is an error that names the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from peft import LoraConfig
+from trl import GRPOConfig, ModelConfig
+
+from ..configs import BadInput, find_job, load_attribute, read_yaml
+from ..configs.errors import nearest
+from ..configs.read import merged
+from ..configs.schema import JobConfig, check_keys, coerce, field_types
+from ..envs.core import Environment
+from ..rewards.core import Reward, as_reward
+
+EVALUATION_KEYS = {"temperature": 0.0, "k": 1, "top_p": 1.0, "top_k": 0}
+DEFAULT_LORA = {"r": 32, "lora_alpha": 64, "lora_dropout": 0.0, "target_modules": "all-linear"}
+
+
+@dataclass
+class RunConfig:
+    """Everything a run needs to know, checked. `values` is the flat mapping it came from, defaults of ours included."""
+
+    path: Path
+    job: JobConfig
+    trainer: dict[str, Any]
+    """Keys of TRL's trainer configuration that were given; `grpo()` makes the object."""
+    model: ModelConfig
+    lora: LoraConfig
+    values: dict[str, Any]
+    recipe: str = "grpo"
+
+    @property
+    def seed(self) -> int:
+        """The run's seed: task order, sampling streams, initial adapter."""
+        return int(self.trainer.get("seed", 42))
+
+    @property
+    def name(self) -> str:
+        """The run's name in its records: the same for the same job, recipe and seed, wherever the folder is."""
+        given = self.trainer.get("run_name")
+        control = "-control" if self.job.shuffle_rewards else ""
+        return str(given or f"{self.job.job}-{self.recipe}-seed{self.seed}{control}")
+
+    @property
+    def output(self) -> Path:
+        """The run folder."""
+        return Path(self.trainer.get("output_dir") or Path("runs") / self.name)
+
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """How evaluations sample, defaults filled in."""
+        return {**EVALUATION_KEYS, **self.job.evaluation}
+
+    def grpo(self) -> GRPOConfig:
+        """TRL's configuration object; what its own checks refuse is bad input here."""
+        # Ours: validation, metrics, the final save and the run folder. TRL's own evaluation and card stay out.
+        ours: dict[str, Any] = {"eval_strategy": "no", "remove_unused_columns": False, "push_to_hub": False}
+        defaults: dict[str, Any] = {
+            "report_to": "trackio", "logging_steps": 1, "save_strategy": "steps", "save_steps": 100,
+            "save_total_limit": 2, "seed": self.seed, "disable_tqdm": True, "run_name": self.name,
+        }  # fmt: skip
+        try:
+            return GRPOConfig(**{**defaults, **self.trainer, **ours, "output_dir": str(self.output)})
+        except (ValueError, TypeError, ImportError) as error:
+            raise BadInput(f"{self.path}: {' '.join(str(error).split())}") from error
+
+    def environment(self) -> Environment:
+        """A new instance of the job's environment.
+
+        Raises:
+            BadInput: it does not take `environment_kwargs`, or refuses them.
+        """
+        cls = load_attribute(self.job.environment, self.path.parent)
+        kwargs = dict(self.job.environment_kwargs)
+        parameters = inspect.signature(cls).parameters if callable(cls) else {}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            if "base" in parameters:
+                kwargs.setdefault("base", str(self.path.parent))
+            check_keys(kwargs, [p for p in parameters if p != "self"], f"{self.path}: environment_kwargs")
+        try:
+            env = cls(**kwargs)
+        except TypeError as error:
+            raise BadInput(f"{self.path}: environment_kwargs: {error}") from error
+        if not hasattr(env, "tasks") or not hasattr(env, "reset"):
+            raise BadInput(f"{self.path}: {self.job.environment} is no environment: it needs tasks(...) and reset(...)")
+        return env
+
+    def rewards(self) -> list[Reward]:
+        """The reward functions in the order of the file, weights laid on.
+
+        Raises:
+            BadInput: one doesn't import, isn't callable, or two have the same name.
+        """
+        functions = []
+        for spec in self.job.rewards:
+            path, weight = (spec, None) if isinstance(spec, str) else (spec.get("reward"), spec.get("weight"))
+            if isinstance(spec, Mapping):
+                check_keys(spec, ("reward", "weight"), f"{self.path}: rewards")
+            if not isinstance(path, str):
+                raise BadInput(
+                    f"{self.path}: rewards: {spec!r} should be module:function, or {{reward: ..., weight: ...}}"
+                )
+            function = as_reward(load_attribute(path, self.path.parent))
+            functions.append(function if weight is None else function.weighing(coerce(weight, float, "weight", path)))
+        names = [function.name for function in functions]
+        if len(set(names)) < len(names):
+            raise BadInput(f"{self.path}: rewards: two of them have the same name: {', '.join(names)}")
+        if not any(function.weight for function in functions):
+            raise BadInput(f"{self.path}: rewards: none given with a weight other than 0; nothing would be learned")
+        return functions
+
+    def quality(self) -> str:
+        """Name of the reward that measures the job."""
+        names = [reward.name for reward in self.rewards()]
+        if self.job.quality is None:
+            return names[0]
+        if self.job.quality not in names:
+            raise BadInput(
+                f"{self.path}: quality: no reward is called '{self.job.quality}'{nearest(self.job.quality, names)}"
+            )
+        return self.job.quality
+
+    def dump(self) -> str:
+        """The resolved configuration as YAML: `journeyman train` takes it as it is."""
+        return yaml.safe_dump(self.values, sort_keys=False, allow_unicode=True)
+
+
+def load_config(job: str | Path, overrides: Mapping[str, Any] | None = None, recipe: str = "grpo") -> RunConfig:
+    """Read, merge and check.
+
+    Args:
+        job: a shipped job's name, or the path of a YAML file.
+        overrides: flat keys to values, laid on the file; `lora.r` reaches into a mapping.
+
+    Raises:
+        BadInput: see the module's docstring.
+    """
+    path = find_job(job)
+    values = merged(read_yaml(path), nested(overrides or {}))
+    ours, grpo, model = field_types(JobConfig), field_types(GRPOConfig), field_types(ModelConfig)
+    check_keys(values, [*ours, *grpo, *model], str(path))
+    hints = {**grpo, **model, **ours}
+    values = {key: coerce(value, hints[key], key, str(path)) for key, value in values.items()}
+    check_keys(values.get("evaluation", {}), EVALUATION_KEYS, f"{path}: evaluation")
+    job_config = JobConfig(**{key: value for key, value in values.items() if key in ours})
+    if not job_config.environment:
+        raise BadInput(f"{path}: the key 'environment' is missing; it names the job, as module:Class or path.py:Class")
+    if not job_config.rewards:
+        raise BadInput(f"{path}: the key 'rewards' is missing; it lists reward functions, as module:function")
+    if values.get("use_vllm"):
+        raise BadInput(f"{path}: use_vllm: rollouts come from the transformers engine in this version; remove the key")
+    job_config.job = job_config.job or (path.parent.name if path.name != "config.yaml" else "job")
+    values["job"] = job_config.job
+    lora = {**DEFAULT_LORA, **job_config.lora}
+    check_keys(lora, field_types(LoraConfig), f"{path}: lora")
+    try:
+        lora_config = LoraConfig(task_type="CAUSAL_LM", **lora)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"{path}: lora: {error}") from error
+    values["lora"] = lora
+    model_values = {key: value for key, value in values.items() if key in model}
+    if not model_values.get("model_name_or_path"):
+        raise BadInput(f"{path}: the key 'model_name_or_path' is missing; 'nano' is the embedded model")
+    trainer = {key: value for key, value in values.items() if key in grpo}
+    return RunConfig(path, job_config, trainer, ModelConfig(**model_values), lora_config, values, recipe)
+
+
+def nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"lora.r": 8}` as `{"lora": {"r": 8}}`."""
+    result: dict[str, Any] = {}
+    for key, value in overrides.items():
+        head, dot, rest = key.partition(".")
+        result = merged(result, {head: nested({rest: value}) if dot else value})
+    return result
