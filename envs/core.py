@@ -15,6 +15,7 @@ The interface is TRL's (`reset(**row)`, public typed methods are tools, optional
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -220,3 +221,10 @@ def unit_hash(text: str) -> float:
     return (
         int.from_bytes(hashlib.sha256(("split/" + text).encode("utf-8", "surrogatepass")).digest()[:8], "big") / 2**64
     )
+
+
+def tools_of(env: Environment) -> list[Any]:
+    """The bound methods that a policy may call, as TRL has it: public functions of the class, its contract left out."""
+    contract = {name for cls in type(env).__mro__ if cls.__module__ == __name__ for name in vars(cls)} | {"get_reward"}
+    names = [name for cls in type(env).__mro__ for name, value in vars(cls).items() if inspect.isfunction(value)]
+    return [getattr(env, name) for name in dict.fromkeys(names) if name not in contract and not name.startswith("_")]

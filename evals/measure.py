@@ -1,0 +1,74 @@
+"""A policy's quality on a split, as records: what validation, `evaluate`, `try` and `prove` all run.
+
+Always true here: every number is the mean of `quality` over records that were written; a rollout without a quality (its
+reward failed) is counted apart, never as a zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..configs import BadInput
+from ..envs.core import Environment, Row
+from ..rewards.core import Reward, Scored, score
+from ..rollouts.chat import Chat
+from ..rollouts.collect import collect
+from ..rollouts.engine import Engine, Sampling
+from ..rollouts.record import Rollout
+from ..trainers.grpo import record_scores
+
+
+def sampling_of(evaluation: Mapping[str, Any], max_tokens: int) -> Sampling:
+    """The sampling that a config's `evaluation` states."""
+    return Sampling(max_tokens, float(evaluation["temperature"]), float(evaluation["top_p"]), int(evaluation["top_k"]))
+
+
+def measure(
+    engine: Engine,
+    chat: Chat,
+    env: Environment,
+    rows: Sequence[Row],
+    rewards: Sequence[Reward],
+    quality: str,
+    sampling: Sampling,
+    *,
+    run: str,
+    step: int,
+    split: str,
+    seed: int,
+    k: int = 1,
+    first_row: int = 0,
+    context: int | None = None,
+    on_finished: Callable[[Rollout], None] | None = None,
+) -> list[Rollout]:
+    """`k` scored rollouts of each row, in order.
+
+    Raises:
+        BadInput: `k` above 1 with greedy sampling, which would be the same rollout k times.
+    """
+    if k > 1 and sampling.temperature == 0:
+        raise BadInput(
+            f"evaluation: k is {k} and the temperature 0: the {k} rollouts would be one; raise the temperature"
+        )
+    repeated = [row for row in rows for _ in range(k)]
+    rollouts = collect(
+        engine, chat, env, repeated, sampling,
+        run=run, step=step, split=split, seed=seed, group_size=k, first_row=first_row, context=context,
+        on_finished=on_finished,
+    )  # fmt: skip
+    items = [
+        Scored(row, rollout.messages[len(row["prompt"]) :], rollout.completion_ids, rollout.stop_reason)
+        for row, rollout in zip(repeated, rollouts, strict=True)
+    ]
+    record_scores(rollouts, score(rewards, items), quality, {reward.name: reward.source_hash for reward in rewards})
+    return rollouts
+
+
+def by_item(rollouts: Sequence[Rollout]) -> dict[str, list[float]]:
+    """item -> the quality of each of its rollouts that has one."""
+    result: dict[str, list[float]] = {}
+    for rollout in rollouts:
+        if rollout.quality is not None:
+            result.setdefault(rollout.item, []).append(rollout.quality)
+    return result

@@ -1,0 +1,116 @@
+"""The checks before a run: everything that can be known to be wrong is, before a folder is made or a token sampled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from trl.chat_template_utils import supports_tool_calling
+
+from ..configs import BadInput
+from ..envs.core import Environment, Row, check_disjoint, tools_of
+from ..rewards.core import Failure, Reward, Scored
+from ..rollouts.chat import Chat
+from ..trainers.config import RunConfig
+from ..trainers.grpo import context_length
+
+
+@dataclass
+class Job:
+    """What a config names, made and checked: environment, rows, rewards."""
+
+    env: Environment
+    rewards: list[Reward]
+    quality: str
+    train: list[Row]
+    validation: list[Row]
+
+
+def prepare(config: RunConfig, processes: int = 1) -> Job:
+    """Everything about a run that can be checked without its model.
+
+    Raises:
+        BadInput: rewards or environment that don't load, an empty or overlapping split, a column that a reward asks for
+            and rows lack, a reward that fails on the right answers, groups that straddle ranks.
+    """
+    check_batch(config, processes)
+    env, rewards, quality = config.environment(), config.rewards(), config.quality()
+    train = env.tasks("train", config.seed, config.job.train_rows)
+    validation = env.tasks("validation", 0)[: config.job.validation_rows]
+    if not train:
+        raise BadInput(f"{config.path}: {config.job.environment} has no training tasks; give 'train' a share above 0")
+    if not validation and config.job.validate_every:
+        raise BadInput(f"{config.path}: no validation tasks; give that split a share above 0, or set validate_every: 0")
+    rows_of = {"train": train, "validation": validation, "heldout": env.tasks("heldout", 0, config.job.heldout_rows)}
+    check_disjoint(rows_of)
+    for reward in rewards:
+        missing = reward.missing(list(train[0]))
+        if missing:
+            raise BadInput(
+                f"{config.path}: reward '{reward.name}' asks for the column '{missing[0]}', which the rows of "
+                f"{config.job.environment} lack (they have {', '.join(train[0])})"
+            )
+        check_gold(reward, env, train[:4], config)
+    if any(key in train[0] for key in ("image", "images")):
+        raise BadInput(f"{config.path}: the rows hold images; this version rolls out text jobs only")
+    return Job(env, rewards, quality, train, validation)
+
+
+def check_gold(reward: Reward, env: Environment, rows: list[Row], config: RunConfig) -> None:
+    """Try a reward on the right answers: wrong types show before anything is written, and so does a reward that fails."""
+    items = [Scored(row, [{"role": "assistant", "content": env.oracle(row)}]) for row in rows if _has_oracle(env, row)]
+    for value in reward.score(items) if items else []:
+        if isinstance(value, Failure):
+            raise BadInput(f"{config.path}: reward '{reward.name}' fails on a right answer: {value.reason}")
+
+
+def _has_oracle(env: Environment, row: Row) -> bool:
+    try:
+        env.oracle(row)
+    except (KeyError, NotImplementedError):
+        return False
+    return True
+
+
+def check_batch(config: RunConfig, processes: int) -> None:
+    """Groups must be whole on every rank."""
+    args = config.grpo()
+    rows = args.per_device_train_batch_size * (args.steps_per_generation or 1)
+    if rows % args.num_generations:
+        raise BadInput(
+            f"{config.path}: num_generations {args.num_generations} does not divide each rank's batch of {rows} rows "
+            f"(per_device_train_batch_size {args.per_device_train_batch_size} x steps_per_generation "
+            f"{args.steps_per_generation}); change one of them"
+        )
+
+
+def check_model(config: RunConfig, job: Job, model: Any, chat: Chat, prompts_a_step: int) -> None:
+    """What only the model and its tokenizer can tell: enough tasks for a step, prompts that fit, tools it can call.
+
+    Raises:
+        BadInput: one of them does not hold.
+    """
+    args = config.grpo()
+    if len(job.train) < prompts_a_step:
+        raise BadInput(
+            f"{config.path}: a step draws {prompts_a_step} prompts and there are {len(job.train)} training tasks; lower "
+            "per_device_train_batch_size or steps_per_generation, or raise num_generations"
+        )
+    longest = max(len(chat.prompt_ids(row["prompt"])) for row in [*job.train[:1024], *job.validation])
+    context = context_length(model.config)
+    if context is not None and longest + args.max_completion_length > context:
+        raise BadInput(
+            f"{config.path}: prompts have up to {longest} tokens; with max_completion_length "
+            f"{args.max_completion_length} that is more than the model's context of {context}: shorten one of them"
+        )
+    tools = [tool.__name__ for tool in tools_of(job.env)]
+    if tools and not supports_tool_calling(chat.tokenizer):
+        raise BadInput(
+            f"{config.path}: {config.job.environment} has tools ({', '.join(tools)}) and the chat template of "
+            f"{config.model.model_name_or_path} can't call tools; use a model whose template can"
+        )
+    if tools:
+        raise BadInput(
+            f"{config.path}: {config.job.environment} has tools ({', '.join(tools)}); this version rolls out single-turn "
+            "jobs only"
+        )

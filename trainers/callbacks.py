@@ -1,0 +1,161 @@
+"""What happens beside the steps of a training: validation, metrics, the live line, limits and signals.
+
+Always true here: the trainer gets evaluation as a function; nothing in here changes an update.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers import TrainerCallback
+
+from .run_folder import RunFolder
+
+
+class Validation(TrainerCallback):
+    """Measures the policy every `every` steps and at the end, and keeps a copy of the best adapter.
+
+    Args:
+        measure: step -> mean quality on validation; called on every rank.
+        snapshot: copies the adapter's tensors; called on every rank.
+        best: (quality, step) already reached, where a run is resumed.
+        on_best: called with (quality, step, snapshot) when a better adapter is found.
+    """
+
+    def __init__(
+        self,
+        measure: Callable[[int], float],
+        snapshot: Callable[[], dict[str, torch.Tensor]],
+        every: int,
+        on_best: Callable[[float, int, dict[str, torch.Tensor]], None],
+        best: tuple[float, int] = (-math.inf, -1),
+        done: int = -1,
+    ) -> None:
+        self.measure, self.snapshot, self.every, self.on_best = measure, snapshot, every, on_best
+        self.best, self.last, self.done = best, math.nan, done
+
+    def validate(self, step: int) -> float:
+        """Measure now, unless this step has been measured."""
+        if step > self.done:
+            self.last, self.done = self.measure(step), step
+            if self.last >= self.best[0]:  # of equals the later one: it has seen more
+                self.best = (self.last, step)
+                self.on_best(self.last, step, self.snapshot())
+        return self.last
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.validate(state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.every and state.global_step % self.every == 0:
+            self.validate(state.global_step)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.validate(state.global_step)
+
+
+class Metrics(TrainerCallback):
+    """Writes every log of the trainer into metrics.jsonl, with the last validation beside it."""
+
+    def __init__(self, folder: RunFolder, validation: Validation) -> None:
+        self.folder, self.validation = folder, validation
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        if not state.is_world_process_zero or not logs or "reward" not in logs:
+            return
+        if self.validation.done == state.global_step:
+            logs["validation"] = self.validation.last
+        self.folder.append_metrics({"step": state.global_step, **logs})
+
+
+class TimeLimit(TrainerCallback):
+    """Ends training at the first step that ends after `seconds`; every rank follows rank 0's clock."""
+
+    def __init__(self, seconds: float, agree: Callable[[bool], bool]) -> None:
+        self.seconds, self.agree, self.began = seconds, agree, 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.began = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.agree(time.monotonic() - self.began >= self.seconds):
+            control.should_training_stop = True
+
+
+class StopOnSignal(TrainerCallback):
+    """SIGTERM or Ctrl-C: checkpoint at the end of the step in progress, then stop. A second one ends at once."""
+
+    def __init__(self, agree: Callable[[bool], bool]) -> None:
+        self.agree, self.asked, self.stopped = agree, False, False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.asked = True
+        print("journeyman: stopping at the end of this step; once more ends at once", file=sys.stderr, flush=True)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.agree(self.asked):
+            self.stopped = control.should_save = control.should_training_stop = True
+
+
+class LiveLine(TrainerCallback):
+    """Reward, validation, tokens a second and time left: a live line in a terminal, a line now and then elsewhere."""
+
+    SECONDS: Literal[10] = 10
+    """Between two plain lines."""
+
+    def __init__(self, validation: Validation) -> None:
+        self.validation = validation
+        self.console = Console(file=sys.stderr)
+        self.progress: Progress | None = None
+        self.printed = self.began = self.first = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.began, self.first = time.monotonic(), state.global_step
+        if self.console.is_terminal:
+            self.progress = Progress(
+                TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"),
+                TimeRemainingColumn(), console=self.console,
+            )  # fmt: skip
+            self.progress.start()
+            self.progress.add_task("", total=state.max_steps, completed=state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        if not logs or "reward" not in logs:
+            return
+        text = (
+            f"reward {logs['reward'] if logs['reward'] is not None else math.nan:.3f}"
+            f"  validation {self.validation.last:.3f}  {logs.get('tokens_per_second') or 0:,.0f} tokens/s"
+        )
+        if self.progress is not None:
+            self.progress.update(self.progress.task_ids[0], completed=state.global_step, description=text)
+        elif time.monotonic() - self.printed >= self.SECONDS or state.global_step == state.max_steps:
+            self.printed = time.monotonic()
+            each = (self.printed - self.began) / max(state.global_step - self.first, 1)
+            left = time_text(each * (state.max_steps - state.global_step))
+            print(f"step {state.global_step}/{state.max_steps}  {text}  {left} left", file=sys.stderr, flush=True)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.progress is not None:
+            self.progress.stop()
+
+
+def time_text(seconds: float) -> str:
+    """`45s`, `3m10s`, `2h05m`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    return f"{whole // 60}m{whole % 60:02d}s" if whole < 3600 else f"{whole // 3600}h{whole % 3600 // 60:02d}m"

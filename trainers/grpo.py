@@ -1,0 +1,259 @@
+"""GRPO on TRL's trainer, cut in at one place: where a batch is generated and scored.
+
+Always true here: the loss, the optimizer and every `GRPOConfig` field are TRL's; rollouts come from our engine, rewards
+from our scoring, and each rollout is in the record file before its batch is trained on. The batch keeps its order, so
+groups stay whole.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import DistributedType
+from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer
+from trl.models.utils import disable_gradient_checkpointing
+from trl.trainer.utils import pad, split_tensor_dict, use_adapter
+
+from ..envs.core import Environment, Row
+from ..rewards.core import Reward, Scored, Scores, score
+from ..rollouts.chat import Chat, end_ids
+from ..rollouts.collect import collect
+from ..rollouts.engine import Engine, Sampling
+from ..rollouts.record import RecordWriter, Rollout, StopReason
+from ..rollouts.transformers_engine import TransformersEngine
+from .advantages import advantages, permuted
+
+
+class RewardsFailed(RuntimeError):
+    """Reward functions failed on more rollouts than `max_error_rate` allows; holds the first traceback."""
+
+
+class Trainer(GRPOTrainer):
+    """TRL's GRPOTrainer over an environment.
+
+    Args:
+        rows: the training tasks; the sampler draws from them, each `num_generations` times.
+        quality: name of the reward that goes into the records as the job's own measure.
+        run: the run's name in its records.
+        records: folder of the record files.
+        shuffle_rewards: permute rewards within each group (the control of a proof).
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        args: GRPOConfig,
+        *,
+        env: Environment,
+        rows: Sequence[Row],
+        rewards: Sequence[Reward],
+        quality: str,
+        chat: Chat,
+        run: str,
+        records: Path,
+        max_error_rate: float = 0.1,
+        shuffle_rewards: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        # Rows are looked up by number: what a row holds never goes through Arrow, which would fill in and reorder.
+        dataset = Dataset.from_dict({"prompt": [row["prompt"] for row in rows], "number": list(range(len(rows)))})
+        super().__init__(
+            model=model, reward_funcs=list(rewards), args=args, train_dataset=dataset,
+            processing_class=chat.tokenizer, **kwargs,
+        )  # fmt: skip
+        self.env, self.rows, self.rewards, self.quality, self.chat = env, list(rows), list(rewards), quality, chat
+        self.run, self.max_error_rate, self.shuffle_rewards = run, max_error_rate, shuffle_rewards
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        self.writer = RecordWriter(records, "train" if world == 1 else f"train-rank{rank}")
+        self.hashes = {reward.name: reward.source_hash for reward in rewards}
+        self._rows_of_step = (-1, 0)
+        self._failed = self._scored = 0
+        self._engine: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """Made on first use, when Accelerate has put the model where it will stay."""
+        if self._engine is None:
+            self._engine = TransformersEngine(
+                self.model,
+                self.chat.tokenizer.pad_token_id,
+                end_ids(self.chat.tokenizer, getattr(self.model, "generation_config", None)),
+                any_rank=self._any_rank if self.sharded else None,
+            )
+        return self._engine
+
+    @property
+    def sharded(self) -> bool:
+        """Whether a forward is a collective call, so that every rank must make the same number of them."""
+        return self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+
+    def _any_rank(self, active: bool) -> bool:
+        flag = torch.tensor([int(active)], device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, reduction="sum").item())
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        # TRL's, without its shuffle: groups stay whole and micro-batches repeat exactly.
+        if not self.model.training:
+            return self._generate_and_score_completions(generation_batch)
+        every = self.args.steps_per_generation * self.num_iterations
+        if self._step % every == 0 or self._buffered_inputs is None:
+            batch = self._generate_and_score_completions(generation_batch)
+            self._buffered_inputs = split_tensor_dict(batch, self.args.steps_per_generation)
+        return self._buffered_inputs[self._step % self.args.steps_per_generation]
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        """One generation batch: collect, score, advantages, records, and the tensors that TRL's loss reads."""
+        mode = "train" if self.model.training else "eval"
+        rows = [self.rows[example["number"]] for example in inputs]
+        began = time.perf_counter()
+        rollouts = self._collect(rows)
+        generated = time.perf_counter() - began
+        scores = self._score(rows, rollouts)
+        own = self._advantages(scores, mode)
+        for rollout, advantage in zip(rollouts, own, strict=True):
+            rollout.advantage = float(advantage)
+        self.writer.write(rollouts)
+        self._log_rollouts(rollouts, generated, mode)
+        return self._batch(rollouts, own)
+
+    def _collect(self, rows: Sequence[Row]) -> list[Rollout]:
+        step = self.state.global_step
+        self.engine.sync(None, step)
+        seen = self._rows_of_step[1] if self._rows_of_step[0] == step else 0
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        self._rows_of_step = (step, seen + len(rows) * world)
+        return collect(
+            self.engine, self.chat, self.env, rows, self.sampling(),
+            run=self.run, step=step, split="train", seed=self.args.seed, group_size=self.num_generations,
+            first_row=seen + rank * len(rows), context=context_length(self.model.config),
+        )  # fmt: skip
+
+    def sampling(self) -> Sampling:
+        """How training samples, from TRL's own fields."""
+        return Sampling(self.max_completion_length, self.temperature, self.top_p, self.top_k or 0, self.min_p or 0.0)
+
+    def _score(self, rows: Sequence[Row], rollouts: Sequence[Rollout]) -> Scores:
+        items = [
+            Scored(row, rollout.messages[len(row["prompt"]) :], rollout.completion_ids, rollout.stop_reason)
+            for row, rollout in zip(rows, rollouts, strict=True)
+        ]
+        scores = score(
+            self.rewards, items, trainer_state=self.state, log_extra=lambda *_: None, log_metric=self._log_metric
+        )
+        record_scores(rollouts, scores, self.quality, self.hashes)
+        self._failed += sum(error is not None for error in scores.errors)
+        self._scored += len(rows)
+        if self._failed > self.max_error_rate * self._scored:
+            name, failures = next(iter(scores.failures.items()))
+            self.writer.write(rollouts)
+            raise RewardsFailed(
+                f"reward '{name}' failed on {self._failed} of {self._scored} rollouts, more than max_error_rate "
+                f"{self.max_error_rate:g} allows; the first failure:\n{failures[0].traceback or failures[0].reason}"
+            )
+        return scores
+
+    def _advantages(self, scores: Scores, mode: str) -> np.ndarray:
+        """This rank's advantages [B]; the whole batch's rewards are gathered for spreads that span ranks."""
+        local = torch.tensor(np.column_stack([scores.total, scores.values]), device=self.accelerator.device)
+        everyone = self.accelerator.gather(local).cpu().double().numpy()
+        total, values = everyone[:, 0], everyone[:, 1:]
+        weights = np.array([reward.weight for reward in self.rewards])
+        for f, name in enumerate(scores.names):
+            self._metrics[mode][f"rewards/{name}/mean"].append(_mean(values[:, f]))
+        if self.shuffle_rewards:
+            values, total = permuted(values, total, self.num_generations, (self.args.seed, self.state.global_step))
+        result, flat = advantages(
+            values, total, weights, self.num_generations, self.scale_rewards, self.multi_objective_aggregation
+        )
+        groups = total.reshape(-1, self.num_generations)
+        self._metrics[mode]["reward"].append(_mean(total))
+        self._metrics[mode]["reward_std"].append(
+            _mean([np.nanstd(g, ddof=1) for g in groups if np.isfinite(g).sum() > 1])
+        )
+        self._metrics[mode]["frac_reward_zero_std"].append(float(flat.mean()))
+        self._metrics[mode]["unscorable"].append(float(np.isnan(total).mean()))
+        start = self.accelerator.process_index * len(scores.total)
+        return result[start : start + len(scores.total)]
+
+    def _batch(self, rollouts: Sequence[Rollout], own: np.ndarray) -> dict[str, Any]:
+        device, pad_id = self.accelerator.device, self.chat.tokenizer.pad_token_id
+        prompts = [torch.tensor(rollout.prompt_ids) for rollout in rollouts]
+        completions = [torch.tensor(rollout.completion_ids) for rollout in rollouts]
+        masks = [torch.tensor(rollout.env_mask) for rollout in rollouts]
+        if self.mask_truncated_completions:
+            cut = [rollout.stop_reason == StopReason.LENGTH for rollout in rollouts]
+            masks = [mask * (not is_cut) for mask, is_cut in zip(masks, cut, strict=True)]
+        prompt_ids = pad(prompts, padding_value=pad_id, padding_side="left").to(device)
+        prompt_mask = pad([torch.ones_like(p) for p in prompts], padding_value=0, padding_side="left").to(device)
+        completion_ids = pad(completions, padding_value=pad_id, padding_side="right").to(device)
+        completion_mask = pad(masks, padding_value=0, padding_side="right").to(device)
+        batch: dict[str, Any] = {
+            "prompt_ids": prompt_ids,
+            "prompt_mask": prompt_mask,
+            "completion_ids": completion_ids,
+            "completion_mask": completion_mask,
+            "advantages": torch.tensor(own, dtype=torch.float32, device=device),
+            "num_items_in_batch": self.accelerator.gather(completion_mask.sum()).sum(),
+        }
+        batch.update(self._fixed_logps(batch))
+        return batch
+
+    def _fixed_logps(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Log-probs that do not move while this batch is trained on: the old policy's where it is reused, the reference's."""
+        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+        mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+
+        def logps(model: Any) -> torch.Tensor:
+            keep, rows = batch["completion_ids"].size(1), self.args.per_device_train_batch_size
+            return self._get_per_token_logps_and_entropies(model, ids, mask, keep, batch_size=rows)[0]
+
+        fixed = {}
+        reused = self.args.gradient_accumulation_steps % (self.args.steps_per_generation * self.num_iterations) != 0
+        with torch.no_grad(), disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs):
+            if reused:
+                fixed["old_per_token_logps"] = logps(self.model)
+            if self.beta != 0.0 and self.ref_model is not None:
+                fixed["ref_per_token_logps"] = logps(self.ref_model)
+            elif self.beta != 0.0:
+                model = self.accelerator.unwrap_model(self.model)
+                with use_adapter(model, adapter_name="ref" if "ref" in model.peft_config else None):
+                    fixed["ref_per_token_logps"] = logps(self.model)
+        return fixed
+
+    def _log_rollouts(self, rollouts: Sequence[Rollout], seconds: float, mode: str) -> None:
+        lengths = [rollout.tokens_out for rollout in rollouts]
+        metrics = self._metrics[mode]
+        metrics["completions/mean_length"].append(float(np.mean(lengths)))
+        metrics["completions/max_length"].append(float(np.max(lengths)))
+        metrics["completions/clipped_ratio"].append(
+            float(np.mean([r.stop_reason == StopReason.LENGTH for r in rollouts]))
+        )
+        metrics["quality"].append(_mean([r.quality for r in rollouts if r.quality is not None]))
+        metrics["tokens_per_second"].append(sum(lengths) * self.accelerator.num_processes / max(seconds, 1e-9))
+        metrics["generation_seconds"].append(seconds)
+
+
+def record_scores(rollouts: Sequence[Rollout], scores: Scores, quality: str, hashes: dict[str, str]) -> None:
+    """Write what the rewards said into the records."""
+    for i, rollout in enumerate(rollouts):
+        rollout.rewards = scores.of(i)
+        rollout.quality = rollout.rewards[quality]
+        rollout.error = scores.errors[i]
+        rollout.reward_hashes = hashes
+
+
+def context_length(config: Any) -> int | None:
+    """Most tokens the model can read, or None where its configuration doesn't say."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
+def _mean(values: Any) -> float:
+    known = np.asarray(values, dtype=float)
+    known = known[np.isfinite(known)]
+    return float(known.mean()) if len(known) else float("nan")

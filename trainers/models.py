@@ -1,0 +1,175 @@
+"""Base models by name, and adapters on them: `nano` is built and cached, anything else is a Hub id or a folder.
+
+Always true here: a model that can't be had is bad input, with the reason; an adapter folder is plain PEFT, written to a
+temporary name and moved into place whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import HFValidationError
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from trl import get_quantization_config
+
+from ..configs import BadInput
+from ..configs.schema import check_keys, coerce, field_types
+from ..envs.core import Environment
+from ..rollouts.chat import Chat
+from .config import RunConfig
+from .nano import NanoOptions, nano_base
+
+NANO = "nano"
+
+
+@dataclass(frozen=True)
+class Base:
+    """Which model a run started from, as its `run.json` says it."""
+
+    name: str
+    """`nano-<job>`, a Hub id, or a folder's name."""
+    revision: str | None
+    """Commit of the Hub repository, where it came from there."""
+    sha256: str | None
+    """Of the weights, for the embedded model."""
+    hub_id: str | None
+    build: str | None
+    """The command that builds it, for the embedded model."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `run.json`."""
+        return asdict(self)
+
+
+def base_path(config: RunConfig, env: Environment) -> str:
+    """What `from_pretrained` takes: nano's cache folder (built first where needed), else the name as given."""
+    if config.model.model_name_or_path != NANO:
+        return str(config.model.model_name_or_path)
+    hints = field_types(NanoOptions)
+    where = f"{config.path}: nano"
+    check_keys(config.job.nano, hints, where)
+    options = NanoOptions(**{k: coerce(v, hints[k], k, where) for k, v in config.job.nano.items()})
+    return str(nano_base(env, str(config.job.job), options))
+
+
+def load_base(config: RunConfig, env: Environment) -> tuple[Any, Chat, Base]:
+    """The base model (on CPU, or placed as its quantization asks), its chat, and what it is.
+
+    Raises:
+        BadInput: not to be found (offline, misspelled), no causal language model, or 4-bit where it can't run.
+    """
+    path = base_path(config, env)
+    model = _from_pretrained(AutoModelForCausalLM, config, path, **_model_options(config))
+    chat = load_chat(config, path)
+    if config.model.model_name_or_path == NANO:
+        weights = hashlib.sha256((Path(path) / "model.safetensors").read_bytes()).hexdigest()
+        return model, chat, Base(f"nano-{config.job.job}", None, weights, None, f"journeyman nano {config.job.job}")
+    is_folder = Path(path).is_dir()
+    revision = getattr(model.config, "_commit_hash", None)
+    return model, chat, Base(Path(path).name if is_folder else path, revision, None, None if is_folder else path, None)
+
+
+def load_chat(config: RunConfig, path: str) -> Chat:
+    """The tokenizer behind `path`, and the way the config renders prompts with it."""
+    tokenizer = _from_pretrained(AutoTokenizer, config, path)
+    return Chat(tokenizer, _template_kwargs(config))
+
+
+def _template_kwargs(config: RunConfig) -> Mapping[str, Any]:
+    kwargs = config.trainer.get("chat_template_kwargs") or {}
+    if not isinstance(kwargs, Mapping):
+        raise BadInput(f"{config.path}: chat_template_kwargs is {kwargs!r}; it should be a mapping")
+    return kwargs
+
+
+def model_shape(config: RunConfig, env: Environment) -> Any:
+    """The model's architecture without its weights (on the meta device): for estimates."""
+    shape = _from_pretrained(AutoConfig, config, base_path(config, env))
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(shape)
+
+
+def _model_options(config: RunConfig) -> dict[str, Any]:
+    model = config.model
+    options: dict[str, Any] = {"dtype": model.dtype or "float32"}
+    if model.attn_implementation:
+        options["attn_implementation"] = model.attn_implementation
+    if model.load_in_4bit or model.load_in_8bit:
+        name = "load_in_4bit" if model.load_in_4bit else "load_in_8bit"
+        if importlib.util.find_spec("bitsandbytes") is None:
+            raise BadInput(f"{config.path}: {name} needs the package bitsandbytes: pip install bitsandbytes")
+        if not torch.cuda.is_available():
+            raise BadInput(f"{config.path}: {name} needs a CUDA GPU and this machine shows none; set it to false")
+        options["quantization_config"] = get_quantization_config(model)
+        options["device_map"] = {"": torch.cuda.current_device()}
+    return options
+
+
+def _from_pretrained(cls: Any, config: RunConfig, path: str, **options: Any) -> Any:
+    model = config.model
+    if path != model.model_name_or_path:
+        return cls.from_pretrained(path, **options)
+    try:
+        return cls.from_pretrained(
+            path, revision=model.model_revision, trust_remote_code=model.trust_remote_code, **options
+        )
+    except (OSError, HFValidationError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput(
+            f"{config.path}: model_name_or_path: '{path}' can't be loaded; check the name and the connection (or "
+            f"HF_HUB_OFFLINE), give a folder, or use 'nano' ({type(error).__name__}: {reason})"
+        ) from error
+
+
+def adapter_state(model: Any) -> dict[str, torch.Tensor]:
+    """A copy of the adapter's tensors on the CPU, whole also where they are sharded (a collective call then)."""
+    state = {}
+    for name, tensor in get_peft_model_state_dict(model).items():
+        whole = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+        state[name] = whole.detach().cpu().clone().contiguous()
+    return state
+
+
+def save_adapter(model: Any, state: Mapping[str, torch.Tensor], chat: Chat, folder: Path) -> None:
+    """Write `state` as a PEFT adapter with tokenizer and chat template; what stood in `folder` before is replaced."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    adapter_config = model.peft_config["default"]
+    was, adapter_config.inference_mode = adapter_config.inference_mode, True
+    adapter_config.save_pretrained(partial)
+    adapter_config.inference_mode = was
+    save_file(dict(sorted(state.items())), partial / "adapter_model.safetensors", metadata={"format": "pt"})
+    chat.tokenizer.save_pretrained(partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def load_adapter(model: Any, folder: Path) -> Any:
+    """`model` with the adapter of `folder` on it, as plain PEFT loads it.
+
+    Raises:
+        BadInput: no adapter there, or it does not fit the model.
+    """
+    if not (folder / "adapter_config.json").is_file():
+        raise BadInput(f"{folder}: no adapter here (no adapter_config.json)")
+    try:
+        return PeftModel.from_pretrained(model, str(folder))
+    except (RuntimeError, ValueError) as error:
+        raise BadInput(
+            f"{folder}: this adapter does not fit the base model: {' '.join(str(error).split())[:200]}"
+        ) from error
+
+
+def restore_adapter(model: Any, state: Mapping[str, torch.Tensor]) -> None:
+    """Put `state` (from `adapter_state`) back into `model`."""
+    set_peft_model_state_dict(model, dict(state))

@@ -1,0 +1,199 @@
+"""The run folder: everything a run leaves behind, in one place. docs/run-folder.md describes each file.
+
+Always true here: a folder is made only once everything has been checked, never overwritten in silence, and every file in
+it is written to a temporary name and moved into place (records and metrics, which only grow, excepted).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..configs import BadInput
+from ..configs.read import read_yaml
+from ..rewards.core import Reward
+from .config import RunConfig
+
+PACKAGES = ("journeyman", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy")
+
+
+class RunFolder:
+    """Paths of a run's files, and the few writes that are not records or checkpoints."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config, self.facts = path / "config.yaml", path / "run.json"
+        self.adapter, self.records, self.checkpoints = path / "adapter", path / "records", path / "checkpoints"
+        self.metrics, self.results = path / "metrics.jsonl", path / "results.json"
+
+    def check(self, config: RunConfig, resume: bool) -> None:
+        """Whether a run of `config` may be written here; writes nothing.
+
+        Raises:
+            BadInput: another run's folder, a finished or unfinished run without `resume`, a folder that holds other
+                files, or one that can't be written.
+        """
+        if not self.path.exists():
+            parent = next(p for p in [*self.path.resolve().parents] if p.exists())
+            if not parent.is_dir() or not os.access(parent, os.W_OK):
+                raise BadInput(f"{self.path}: can't be made ({parent} is not writable); choose another --output_dir")
+            if resume:
+                raise BadInput(f"{self.path}: there is no run here to resume")
+            return
+        if not self.path.is_dir() or not os.access(self.path, os.W_OK):
+            raise BadInput(f"{self.path}: is not a writable folder; choose another --output_dir")
+        if not any(self.path.iterdir()):
+            return
+        if not self.facts.exists():
+            raise BadInput(f"{self.path}: holds files that are no run's; choose another --output_dir")
+        status = self.read().get("status")
+        theirs = {k: v for k, v in read_yaml(self.config).items() if k != "output_dir"}
+        ours = {k: v for k, v in config.values.items() if k != "output_dir"}
+        changed = sorted(k for k in {*theirs, *ours} if theirs.get(k) != ours.get(k))
+        if not resume:
+            raise BadInput(
+                f"{self.path}: holds a run that is {status}; go on with it by --resume, or choose another --output_dir"
+            )
+        if changed:
+            raise BadInput(f"{self.path}: is the folder of another run (it differs in {', '.join(changed)})")
+        if status == "finished":
+            raise BadInput(f"{self.path}: this run is finished; choose another --output_dir for a new one")
+
+    def start(self, config: RunConfig, facts: dict[str, Any]) -> None:
+        """Make the folder and write what is known before the first step."""
+        for folder in (self.path, self.records, self.checkpoints):
+            folder.mkdir(parents=True, exist_ok=True)
+        write(self.config, config.dump())
+        self.update(**facts, status="running", finished=None)
+
+    def read(self) -> dict[str, Any]:
+        """`run.json`.
+
+        Raises:
+            BadInput: there is none, or it can't be read.
+        """
+        try:
+            facts: dict[str, Any] = json.loads(self.facts.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise BadInput(f"{self.path}: not a run's folder (no run.json)") from None
+        except ValueError as error:
+            raise BadInput(f"{self.facts}: not valid JSON: {error}") from error
+        return facts
+
+    def update(self, **facts: Any) -> None:
+        """Lay `facts` on `run.json`."""
+        known = self.read() if self.facts.exists() else {}
+        write(self.facts, json.dumps({**known, **facts}, indent=1, ensure_ascii=False) + "\n")
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        """One line of metrics.jsonl."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Every line of metrics.jsonl."""
+        if not self.metrics.exists():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+
+    def last_checkpoint(self) -> tuple[Path | None, int]:
+        """The checkpoint with the most steps that was written whole, and its steps; (None, 0) where there is none."""
+        found = []
+        for folder in self.checkpoints.glob("checkpoint-*"):
+            step = folder.name.rpartition("-")[2]
+            if step.isdigit() and (folder / "trainer_state.json").exists():
+                found.append((int(step), folder))
+        return (max(found)[1], max(found)[0]) if found else (None, 0)
+
+    def rewind(self, step: int) -> None:
+        """Drop records and metrics of optimizer steps from `step` on: a resumed run writes them anew."""
+        for path in sorted(self.records.glob("*.jsonl")):
+            after = 1 if path.name.startswith("validation") else 0  # validation after step s is that of policy s
+            keep_lines(path, lambda row, after=after: row["step"] < step + after)
+        if self.metrics.exists():
+            keep_lines(self.metrics, lambda row: row["step"] <= step)
+
+
+def keep_lines(path: Path, keep: Any) -> None:
+    """Rewrite a JSONL file with the rows that `keep` accepts; a last line that was cut off goes."""
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.endswith("\n") and keep(json.loads(line)):
+            kept.append(line)
+    write(path, "".join(kept))
+
+
+def write(path: Path, text: str) -> None:
+    """Write `text` to a temporary name, sync, and move it into place."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def run_facts(
+    config: RunConfig, base: dict[str, Any], env_version: str, rewards: Iterable[Reward], processes: int
+) -> dict[str, Any]:
+    """What `run.json` says of a run before it starts."""
+    specs = [spec if isinstance(spec, str) else spec["reward"] for spec in config.job.rewards]
+    return {
+        "run": config.name,
+        "recipe": config.recipe,
+        "command": command(config),
+        "created": now(),
+        "seed": config.seed,
+        "base": base,
+        "environment": {
+            "name": config.job.environment, "version": env_version, "kwargs": config.job.environment_kwargs,
+        },
+        "rewards": [
+            {"name": reward.name, "weight": reward.weight, "hash": reward.source_hash, "spec": spec}
+            for reward, spec in zip(rewards, specs, strict=True)
+        ],
+        "versions": versions(),
+        "git": git_state(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "processes": processes,
+    }  # fmt: skip
+
+
+def command(config: RunConfig) -> str:
+    """The command that repeats the run from its own config.yaml."""
+    return f"journeyman train {config.path.name if config.path.name != 'nano.yaml' else config.job.job} --seed {config.seed}"
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit and whether there are changes, of the folder the run is started in; None outside a repository."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+        dirty = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit.stdout.strip(), "dirty": bool(dirty.stdout.strip())}
+
+
+def now() -> str:
+    """The time, ISO 8601, UTC, whole seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
