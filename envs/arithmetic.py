@@ -1,6 +1,6 @@
 """Arithmetic, generated: sums and differences of whole numbers, harder by level.
 
-A task reads `58+67=` and its answer is `125`. a + b and b + a are one task: they always fall into the same split.
+A task reads `58+67=` and its answer is `125`. a + b and b + a always lie in the same split.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from ..configs.errors import BadInput
-from .core import Generated, Row
+from .core import Generated, Row, prompt_text
 
 
 class Arithmetic(Generated):
@@ -35,10 +35,7 @@ class Arithmetic(Generated):
         value = a + b if operation == "+" else a - b
         return {"prompt": f"{a}{operation}{b}=", "answer": str(value)}
 
-    def key(self, row: Row) -> str:
-        """The operands in order of size for a sum, so that a + b is the task b + a."""
-        prompt: str = row["prompt"] if isinstance(row["prompt"], str) else row["prompt"][-1]["content"]
-        question = prompt.rstrip("=")
-        if "+" in question:
-            return "+".join(sorted(question.split("+")))
-        return question
+    def family(self, row: Row) -> str:
+        """The operands of a sum in order, so that a + b lies in the same split as b + a."""
+        question = prompt_text(row).rstrip("=")
+        return "+".join(sorted(question.split("+"))) if "+" in question else question

@@ -124,7 +124,7 @@ class Generated(Splitter):
         misses = 0
         while len(rows) < wanted:
             row = self.generate(rng)
-            key = self.key(row) + content(row["prompt"])
+            key = self.key(row)
             if key in seen or self.split_of(row) != split:
                 misses += 1
                 if misses > 2000 + 10 * len(rows):

@@ -12,7 +12,7 @@ from ..envs.core import Environment, Row, check_disjoint, tools_of
 from ..rewards.core import Failure, Reward, Scored
 from ..rollouts.chat import Chat
 from ..trainers.config import RunConfig
-from ..trainers.grpo import context_length
+from ..trainers.rolling import context_length
 
 
 @dataclass
@@ -84,13 +84,13 @@ def check_batch(config: RunConfig, processes: int) -> None:
         )
 
 
-def check_model(config: RunConfig, job: Job, model: Any, chat: Chat, prompts_a_step: int) -> None:
+def check_model(config: RunConfig, args: Any, job: Job, model: Any, chat: Chat) -> None:
     """What only the model and its tokenizer can tell: enough tasks for a step, prompts that fit, tools it can call.
 
     Raises:
         BadInput: one of them does not hold.
     """
-    args = config.grpo()
+    prompts_a_step = args.generation_batch_size // args.num_generations
     if len(job.train) < prompts_a_step:
         raise BadInput(
             f"{config.path}: a step draws {prompts_a_step} prompts and there are {len(job.train)} training tasks; lower "

@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Literal
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback
@@ -22,26 +22,25 @@ from .run_folder import RunFolder
 
 
 class Validation(TrainerCallback):
-    """Measures the policy every `every` steps and at the end, and keeps a copy of the best adapter.
+    """Measures the policy every `every` steps and at the end, and has the best adapter kept.
 
     Args:
         measure: step -> mean quality on validation; called on every rank.
-        snapshot: copies the adapter's tensors; called on every rank.
+        keep: called with (quality, step) when no earlier adapter was better; called on every rank.
         best: (quality, step) already reached, where a run is resumed.
-        on_best: called with (quality, step, snapshot) when a better adapter is found.
+        done: the last step that has been measured.
     """
 
     def __init__(
         self,
         measure: Callable[[int], float],
-        snapshot: Callable[[], dict[str, torch.Tensor]],
         every: int,
-        on_best: Callable[[float, int, dict[str, torch.Tensor]], None],
+        keep: Callable[[float, int], None],
         best: tuple[float, int] = (-math.inf, -1),
         done: int = -1,
     ) -> None:
-        self.measure, self.snapshot, self.every, self.on_best = measure, snapshot, every, on_best
-        self.best, self.last, self.done = best, math.nan, done
+        self.measure, self.every, self.keep, self.best = measure, every, keep, best
+        self.last, self.done = math.nan, done
 
     def validate(self, step: int) -> float:
         """Measure now, unless this step has been measured."""
@@ -49,7 +48,7 @@ class Validation(TrainerCallback):
             self.last, self.done = self.measure(step), step
             if self.last >= self.best[0]:  # of equals the later one: it has seen more
                 self.best = (self.last, step)
-                self.on_best(self.last, step, self.snapshot())
+                self.keep(self.last, step)
         return self.last
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -70,7 +69,7 @@ class Metrics(TrainerCallback):
         self.folder, self.validation = folder, validation
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        if not state.is_world_process_zero or not logs or "reward" not in logs:
+        if not state.is_world_process_zero or not logs or not logs.keys() & {"reward", "loss"}:
             return
         if self.validation.done == state.global_step:
             logs["validation"] = self.validation.last
@@ -96,8 +95,14 @@ class StopOnSignal(TrainerCallback):
 
     def __init__(self, agree: Callable[[bool], bool]) -> None:
         self.agree, self.asked, self.stopped = agree, False, False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask)
+        self.before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            self.before = {number: signal.signal(number, self._ask) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def restore(self) -> None:
+        """Give the signals back to whoever had them."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
@@ -134,12 +139,12 @@ class LiveLine(TrainerCallback):
             self.progress.add_task("", total=state.max_steps, completed=state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        if not logs or "reward" not in logs:
+        what = next((key for key in ("reward", "loss") if key in (logs or {})), None)
+        if logs is None or what is None:
             return
-        text = (
-            f"reward {logs['reward'] if logs['reward'] is not None else math.nan:.3f}"
-            f"  validation {self.validation.last:.3f}  {logs.get('tokens_per_second') or 0:,.0f} tokens/s"
-        )
+        text = f"{what} {math.nan if logs[what] is None else logs[what]:.3f}  validation {self.validation.last:.3f}"
+        if "tokens_per_second" in logs:
+            text += f"  {logs['tokens_per_second']:,.0f} tokens/s"
         if self.progress is not None:
             self.progress.update(self.progress.task_ids[0], completed=state.global_step, description=text)
         elif time.monotonic() - self.printed >= self.SECONDS or state.global_step == state.max_steps:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class RunConfig:
     lora: LoraConfig
     values: dict[str, Any]
     recipe: str = "grpo"
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """What was laid on the file; `values` holds it already."""
 
     @property
     def seed(self) -> int:
@@ -67,7 +69,7 @@ class RunConfig:
         # Ours: validation, metrics, the final save and the run folder. TRL's own evaluation and card stay out.
         ours: dict[str, Any] = {"eval_strategy": "no", "remove_unused_columns": False, "push_to_hub": False}
         defaults: dict[str, Any] = {
-            "report_to": "trackio", "logging_steps": 1, "save_strategy": "steps", "save_steps": 100,
+            "report_to": "trackio", "project": "journeyman", "logging_steps": 1, "save_strategy": "steps", "save_steps": 100,
             "save_total_limit": 2, "seed": self.seed, "disable_tqdm": True, "run_name": self.name,
         }  # fmt: skip
         try:
@@ -173,7 +175,9 @@ def load_config(job: str | Path, overrides: Mapping[str, Any] | None = None, rec
     if not model_values.get("model_name_or_path"):
         raise BadInput(f"{path}: the key 'model_name_or_path' is missing; 'nano' is the embedded model")
     trainer = {key: value for key, value in values.items() if key in grpo}
-    return RunConfig(path, job_config, trainer, ModelConfig(**model_values), lora_config, values, recipe)
+    return RunConfig(
+        path, job_config, trainer, ModelConfig(**model_values), lora_config, values, recipe, dict(overrides or {})
+    )
 
 
 def nested(overrides: Mapping[str, Any]) -> dict[str, Any]:

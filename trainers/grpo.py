@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import DistributedType
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
@@ -22,19 +21,19 @@ from trl.trainer.utils import pad, split_tensor_dict, use_adapter
 
 from ..envs.core import Environment, Row
 from ..rewards.core import Reward, Scored, Scores, score
-from ..rollouts.chat import Chat, end_ids
+from ..rollouts.chat import Chat
 from ..rollouts.collect import collect
-from ..rollouts.engine import Engine, Sampling
+from ..rollouts.engine import Sampling
 from ..rollouts.record import RecordWriter, Rollout, StopReason
-from ..rollouts.transformers_engine import TransformersEngine
 from .advantages import advantages, permuted
+from .rolling import Rolling, context_length
 
 
 class RewardsFailed(RuntimeError):
     """Reward functions failed on more rollouts than `max_error_rate` allows; holds the first traceback."""
 
 
-class Trainer(GRPOTrainer):
+class Trainer(Rolling, GRPOTrainer):
     """TRL's GRPOTrainer over an environment.
 
     Args:
@@ -74,28 +73,6 @@ class Trainer(GRPOTrainer):
         self.hashes = {reward.name: reward.source_hash for reward in rewards}
         self._rows_of_step = (-1, 0)
         self._failed = self._scored = 0
-        self._engine: Engine | None = None
-
-    @property
-    def engine(self) -> Engine:
-        """Made on first use, when Accelerate has put the model where it will stay."""
-        if self._engine is None:
-            self._engine = TransformersEngine(
-                self.model,
-                self.chat.tokenizer.pad_token_id,
-                end_ids(self.chat.tokenizer, getattr(self.model, "generation_config", None)),
-                any_rank=self._any_rank if self.sharded else None,
-            )
-        return self._engine
-
-    @property
-    def sharded(self) -> bool:
-        """Whether a forward is a collective call, so that every rank must make the same number of them."""
-        return self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
-
-    def _any_rank(self, active: bool) -> bool:
-        flag = torch.tensor([int(active)], device=self.accelerator.device)
-        return bool(self.accelerator.reduce(flag, reduction="sum").item())
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         # TRL's, without its shuffle: groups stay whole and micro-batches repeat exactly.
@@ -246,11 +223,6 @@ def record_scores(rollouts: Sequence[Rollout], scores: Scores, quality: str, has
         rollout.quality = rollout.rewards[quality]
         rollout.error = scores.errors[i]
         rollout.reward_hashes = hashes
-
-
-def context_length(config: Any) -> int | None:
-    """Most tokens the model can read, or None where its configuration doesn't say."""
-    return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
 def _mean(values: Any) -> float:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,7 +18,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import HFValidationError
-from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from trl import get_quantization_config
@@ -58,7 +60,10 @@ def base_path(config: RunConfig, env: Environment) -> str:
     where = f"{config.path}: nano"
     check_keys(config.job.nano, hints, where)
     options = NanoOptions(**{k: coerce(v, hints[k], k, where) for k, v in config.job.nano.items()})
-    return str(nano_base(env, str(config.job.job), options))
+    elsewhere = None
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        elsewhere = [str(config.path), *(f"--{key}={json.dumps(value)}" for key, value in config.overrides.items())]
+    return str(nano_base(env, str(config.job.job), options, elsewhere))
 
 
 def load_base(config: RunConfig, env: Environment) -> tuple[Any, Chat, Base]:
@@ -173,3 +178,14 @@ def load_adapter(model: Any, folder: Path) -> Any:
 def restore_adapter(model: Any, state: Mapping[str, torch.Tensor]) -> None:
     """Put `state` (from `adapter_state`) back into `model`."""
     set_peft_model_state_dict(model, dict(state))
+
+
+def update_norm(state: Mapping[str, torch.Tensor], lora: LoraConfig) -> float:
+    """Frobenius norm of what the adapter adds to the base's weights (all `scale * B A` together); 0 for a frozen run."""
+    scale = lora.lora_alpha / (lora.r**0.5 if lora.use_rslora else lora.r)
+    total = 0.0
+    for name, a in state.items():
+        b = state.get(name.replace("lora_A", "lora_B"))
+        if "lora_A" in name and b is not None:
+            total += float((b.float() @ a.float()).square().sum()) * scale**2
+    return float(total**0.5)

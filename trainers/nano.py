@@ -12,26 +12,36 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from transformers import Qwen3Config, Qwen3ForCausalLM, TrainerCallback
 
 from ..configs import BadInput
 from ..envs.core import Environment, Row
 from ..rollouts.chat import Chat
-from .sft import agreement, supervise, worked_examples
+from .sft import Supervised, agreement, worked_examples
 from .tokenizer import train_tokenizer
 
 RECIPE_VERSION = 1
 """Part of the cache key: raise it when this file would build another model from the same demonstrations."""
+
+
+BUILD_THREADS = int(os.environ.get("BT","2"))
+"""Threads of the warm start, whatever the machine has: sums in another order would make another model."""
+
+
+DISTRIBUTED = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GROUP_RANK"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,8 @@ class NanoOptions:
     context: int = 1024
     """Most tokens of prompt and completion together."""
     vocab_size: int = 512
+    across_words: bool = True
+    """Whether the tokenizer's merges may cross words: shorter constant prompts, but varied text is learned less well."""
     demonstrations: int | None = None
     """How many demonstrations to use; all of the split where not given."""
     validation: int = 500
@@ -68,8 +80,12 @@ def cache_folder() -> Path:
     return Path(os.environ.get("JOURNEYMAN_CACHE") or Path.home() / ".cache" / "journeyman")
 
 
-def nano_base(env: Environment, job: str, options: NanoOptions) -> Path:
+def nano_base(env: Environment, job: str, options: NanoOptions, elsewhere: Sequence[str] | None = None) -> Path:
     """The folder of the job's nano (weights, tokenizer, chat template), built first where it is not cached.
+
+    Args:
+        elsewhere: arguments of `journeyman nano` with which a process of its own builds it: among the ranks of a
+            distributed run a warm start would wait for the others.
 
     Raises:
         BadInput: the job has no demonstrations, or the cache folder can't be written.
@@ -83,6 +99,10 @@ def nano_base(env: Environment, job: str, options: NanoOptions) -> Path:
     folder = cache_folder() / f"nano-{job}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     if (folder / "config.json").exists():
         return folder
+    if elsewhere is not None and os.environ.get("LOCAL_RANK", "0") == "0":
+        clean = {k: v for k, v in os.environ.items() if k not in DISTRIBUTED and not k.startswith("ACCELERATE_")}
+        command = [sys.executable, "-m", "journeyman.scripts.main", "nano", *elsewhere]
+        subprocess.run(command, env=clean, check=False, stdout=subprocess.DEVNULL)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(str(folder) + ".lock"):
@@ -107,18 +127,21 @@ def build(
     words: list[str] = list(getattr(env, "labels", None) or [])
     plain = Chat(train_tokenizer([], [], 300))  # only its template is used: texts as they will be rendered
     texts = [plain.text(row["prompt"]) + env.oracle(row) for row in rows]
-    chat = Chat(train_tokenizer(texts, words, options.vocab_size))
+    chat = Chat(train_tokenizer(texts, words, options.vocab_size, options.across_words))
     model = new_model(options, chat.tokenizer)
     held = worked_examples(env, chat, validation) or worked_examples(env, chat, rows)
     with _progress() as progress:
         task = progress.add_task(f"building nano for {job} (first use)", total=options.steps, right=0.0)
         watch = _WarmStart(options, held, chat.tokenizer.pad_token_id, progress, task)
-        supervise(
-            model, chat, worked_examples(env, chat, rows), folder / "trainer", callbacks=[watch], max_steps=options.steps,
+        trainer = Supervised(
+            model, chat, worked_examples(env, chat, rows), folder / "trainer", max_steps=options.steps,
             per_device_train_batch_size=options.batch, learning_rate=options.learning_rate,
             weight_decay=options.weight_decay, lr_scheduler_type="constant_with_warmup", warmup_steps=20,
-            adam_beta2=0.98, seed=0,
+            adam_beta2=0.98, seed=0, use_cpu=True,
         )  # fmt: skip
+        trainer.add_callback(watch)
+        with _threads(BUILD_THREADS):
+            trainer.train()
     if watch.best is not None:
         model.load_state_dict(watch.best)
     shutil.rmtree(folder / "trainer", ignore_errors=True)
@@ -168,9 +191,17 @@ class _WarmStart(TrainerCallback):
         self.progress.update(self.task, completed=step, right=self.right)
 
 
-def _progress() -> Progress:
-    from rich.console import Console
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
+
+def _progress() -> Progress:
     return Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("right on validation {task.fields[right]:.0%}"),
         TimeElapsedColumn(), console=Console(file=sys.stderr), transient=False,

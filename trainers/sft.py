@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
 from ..envs.core import Environment, Row
 from ..rollouts.chat import Chat
 from ..rollouts.collect import opening
+from .rolling import Rolling
 
 
 def worked_examples(env: Environment, chat: Chat, rows: Sequence[Row]) -> list[dict[str, list[int]]]:
@@ -32,34 +32,24 @@ def worked_examples(env: Environment, chat: Chat, rows: Sequence[Row]) -> list[d
     return examples
 
 
-def supervise(
-    model: Any,
-    chat: Chat,
-    examples: Sequence[dict[str, list[int]]],
-    folder: Path,
-    *,
-    lora: LoraConfig | None = None,
-    callbacks: Sequence[TrainerCallback] = (),
-    **options: Any,
-) -> Any:
-    """Train `model` on `examples` and return the (PEFT) model; `options` are fields of TRL's SFTConfig."""
-    defaults: dict[str, Any] = {
-        "report_to": "none", "save_strategy": "no", "logging_strategy": "no", "disable_tqdm": True, "bf16": False,
-        "gradient_checkpointing": False, "remove_unused_columns": False, "dataloader_num_workers": 0,
-        "use_cpu": not torch.cuda.is_available(), "shuffle_dataset": True, "max_length": None,
-    }  # fmt: skip
-    config = SFTConfig(output_dir=str(folder), **{**defaults, **options})
-    trainer = SFTTrainer(
-        model=model,
-        args=config,
-        train_dataset=Dataset.from_list(list(examples)),
-        processing_class=chat.tokenizer,
-        peft_config=lora,
-        callbacks=list(callbacks),
-    )
-    trainer.remove_callback(PrinterCallback)
-    trainer.train()
-    return trainer.model
+class Supervised(Rolling, SFTTrainer):
+    """TRL's SFTTrainer over worked examples; `options` are fields of SFTConfig, laid on defaults for small, quiet runs."""
+
+    def __init__(
+        self, model: Any, chat: Chat, examples: Sequence[dict[str, list[int]]], folder: Path, **options: Any
+    ) -> None:
+        defaults: dict[str, Any] = {
+            "report_to": "none", "save_strategy": "no", "logging_strategy": "no", "disable_tqdm": True, "bf16": False,
+            "gradient_checkpointing": False, "remove_unused_columns": False, "shuffle_dataset": True, "max_length": None,
+        }  # fmt: skip
+        super().__init__(
+            model=model,
+            args=SFTConfig(**{**defaults, **options, "output_dir": str(folder)}),
+            train_dataset=Dataset.from_list(list(examples)),
+            processing_class=chat.tokenizer,
+        )
+        self.chat = chat
+        self.remove_callback(PrinterCallback)
 
 
 @torch.no_grad()

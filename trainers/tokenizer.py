@@ -1,7 +1,7 @@
 """The embedded model's tokenizer: byte-level BPE, trained in a second on the job's own demonstrations.
 
 Always true here: any text can be encoded and comes back unchanged; digits stand alone; the job's labels are one token
-each; merges may cross words, so that a prompt's constant parts shrink to a few tokens. The chat template is Qwen3's, tool
+each; merges may cross words where asked, so that a prompt's constant parts shrink to a few tokens. The chat template is Qwen3's, tool
 calls included, as TRL ships it.
 """
 
@@ -23,18 +23,19 @@ def qwen3_template() -> str:
     return files("trl").joinpath("chat_templates/qwen3.jinja").read_text(encoding="utf-8")
 
 
-def train_tokenizer(texts: Iterable[str], words: Sequence[str], vocab_size: int) -> Any:
+def train_tokenizer(texts: Iterable[str], words: Sequence[str], vocab_size: int, across_words: bool = True) -> Any:
     """A tokenizer of at most `vocab_size` entries (256 bytes and the chat's marks included) plus one for each of `words`.
 
     Args:
         texts: what it will mostly read, chat marks included; the same texts give the same tokenizer.
         words: closed vocabulary, such as the labels of a classification; each becomes one token.
+        across_words: whether merges may cross words; varied text is learned better where they may not.
     """
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(r"\d"), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not across_words),
         ]
     )
     inner.decoder = decoders.ByteLevel()

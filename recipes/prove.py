@@ -1,0 +1,237 @@
+"""`journeyman prove`: a run, its control, and the reference rows, compared on the held-out split.
+
+Always true here: the control is the real run with rewards permuted within each group and nothing else changed; all rows
+answer the same held-out items with the same sampling; the verdict follows from the records in the output folder, which
+anyone can recompute with `verdict(folder)`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..configs import BadInput
+from ..envs.core import Environment, Row
+from ..evals.evaluate import held_out
+from ..evals.measure import by_item
+from ..evals.statistics import Difference, difference_of_differences, interval_text, paired_difference, wilson
+from ..rewards.core import Scored, score
+from ..rollouts.record import read_records, record_files
+from ..trainers.config import RunConfig, load_config
+from ..trainers.models import base_path, load_adapter, load_base
+from ..trainers.run_folder import RunFolder, write
+from .launch import check
+
+REAL, CONTROL, REFERENCE = "real", "control", "sft"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One trained row of the table: its difference from the base, and how the training went."""
+
+    name: str
+    difference: Difference
+    reward: float | None
+    """Mean training reward over the last tenth of the steps; None where the recipe has none."""
+    update_norm: float
+    """Frobenius norm of the adapter's last weights: near 0 for a frozen run, far out for a collapsed one."""
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The whole table and its verdict."""
+
+    job: str
+    recipe: str
+    seed: int
+    metric: str
+    arms: Mapping[str, Arm]
+    beyond_control: Difference
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    """Scripted workflows: what each saw -> accuracy on the same items."""
+
+    @property
+    def conditions(self) -> dict[str, bool]:
+        """Each condition of the verdict, and whether it holds."""
+        return {
+            "the run's interval lies above 0": self.arms[REAL].difference.low > 0,
+            "the control's does not": self.arms[CONTROL].difference.low <= 0,
+            "their difference does": self.beyond_control.low > 0,
+        }
+
+    @property
+    def passed(self) -> bool:
+        """Whether all conditions hold."""
+        return all(self.conditions.values())
+
+    def lines(self) -> list[str]:
+        """The table as text."""
+        d = self.arms[REAL].difference
+        lines = [
+            f"{self.job}, {self.recipe}, seed {self.seed}: held-out {self.metric}, n = {d.n} items x {d.k_after}",
+            f"  {'':<12}{'before':>8}{'after':>8}   {'change [95% interval]':<28}{'reward':>8}{'update':>9}{'steps':>7}{'s':>7}",
+        ]
+        for arm in self.arms.values():
+            d = arm.difference
+            reward = "-" if arm.reward is None else f"{arm.reward:.3f}"
+            lines.append(
+                f"  {arm.name:<12}{d.mean_before:>8.3f}{d.mean_after:>8.3f}   {interval_text(d.difference, d.low, d.high):<28}"
+                f"{reward:>8}{arm.update_norm:>9.2f}{arm.steps:>7}{arm.seconds:>7.0f}"
+            )
+        b = self.beyond_control
+        lines.append(f"  {'real - control':<31}{interval_text(b.difference, b.low, b.high)}")
+        for name, accuracy in self.baselines.items():
+            low, high = wilson(accuracy * d.n, d.n)
+            lines.append(f"  {accuracy:.3f} [{low:.3f}, {high:.3f}]  {name}")
+        lines += [f"  {'yes' if holds else 'NO ':<4} {text}" for text, holds in self.conditions.items()]
+        lines.append(f"  {'proved' if self.passed else 'not proved'}")
+        return lines
+
+
+def prove(
+    job: str, recipe: str = "grpo", seed: int = 0, *, output: str | Path | None = None, resume: bool = False, **overrides: Any
+) -> Proof:
+    """Train `job`, its control and the SFT reference, measure all of them held out, and judge.
+
+    Args:
+        overrides: keys of the config, the same for every arm.
+        resume: keep the arms that a stopped proof in this folder has finished.
+
+    Raises:
+        BadInput: the job can't be used, or the folder holds another proof.
+    """
+    config = load_config(job, {**overrides, "seed": seed}, recipe)
+    folder = Path(output or Path("runs") / f"prove-{config.job.job}-{recipe}-seed{seed}")
+    if folder.exists() and any(folder.iterdir()) and not resume:
+        raise BadInput(f"{folder}: holds a proof already; go on with it by --resume, or choose another --output")
+    check(load_config(job, {**overrides, "seed": seed, "output_dir": str(folder / REAL)}, recipe), resume=False) if not (
+        folder / REAL
+    ).exists() else None
+    env = config.environment()
+    base_path(config, env)  # built once, before two processes ask for it
+    shared = {**overrides, "seed": seed}
+    train_arms(job, recipe, folder, {REAL: shared, CONTROL: {**shared, "shuffle_rewards": True}})
+    seconds = RunFolder(folder / REAL).read()["train_seconds"]
+    steps = {"max_seconds": float(seconds), "max_steps": 1_000_000, "lr_scheduler_type": "constant", "run_name": "sft"}
+    train_arms(job, "sft", folder, {REFERENCE: {**shared, **steps}})
+    measure_arms(config, env, folder)
+    proof = verdict(folder, baselines(config, env))
+    write(folder / "proof.json", json.dumps(as_dict(proof), indent=1) + "\n")
+    return proof
+
+
+def train_arms(job: str, recipe: str, folder: Path, arms: Mapping[str, Mapping[str, Any]]) -> None:
+    """Train the arms that aren't finished: side by side on a CPU with a core for each, else one after another."""
+    todo = []
+    for name, values in arms.items():
+        run = RunFolder(folder / name)
+        status = run.read().get("status") if run.facts.exists() else None
+        if status == "finished":
+            continue
+        flags = [f"--{key}={json.dumps(value)}" for key, value in values.items()] + [f"--output_dir={run.path}"]
+        again = ["--resume"] if status else []
+        todo.append([sys.executable, "-m", "journeyman.scripts.main", "train", job, "--recipe", recipe, *flags, *again])
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    together = not torch.cuda.is_available() and cores >= len(todo) > 1
+    env = {**os.environ, **({"OMP_NUM_THREADS": str(cores // len(todo))} if together else {})}
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        for command in todo:
+            running.append(subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL))
+            if not together:
+                running[-1].wait()
+        codes = [process.wait() for process in running]
+    except BaseException:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+        raise
+    if any(codes):
+        raise BadInput(f"{folder}: a training run ended with exit code {max(codes)}; its message stands above")
+
+
+def measure_arms(config: RunConfig, env: Environment, folder: Path) -> None:
+    """Held-out records of the base and of every arm, those that aren't there yet."""
+    rows = env.tasks("heldout", config.seed, config.job.heldout_rows)
+    for arm in (REAL, CONTROL, REFERENCE):
+        run = RunFolder(folder / arm)
+        if arm == REAL and not record_files(run.records, "heldout-before"):
+            model, chat = _base(config, env)
+            held_out(config, env, chat, model, rows, run, "heldout-before", 0)
+        if not record_files(run.records, "heldout-after"):
+            model, chat = _base(config, env)
+            tuned = load_adapter(model, run.adapter)
+            held_out(config, env, chat, tuned, rows, run, "heldout-after", int(run.read()["adapter_step"]))
+
+
+def _base(config: RunConfig, env: Environment) -> tuple[Any, Any]:
+    model, chat, _ = load_base(config, env)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu"), chat
+
+
+def verdict(folder: Path, baselines: Mapping[str, float] | None = None) -> Proof:
+    """The proof that the records in `folder` hold: nothing is run."""
+    before = by_item(list(read_records(folder / REAL, "heldout-before")))
+    sides = {arm: by_item(list(read_records(folder / arm, "heldout-after"))) for arm in (REAL, CONTROL, REFERENCE)}
+    common = set.intersection(set(before), *(set(side) for side in sides.values()))
+    before = {item: scores for item, scores in before.items() if item in common}
+    sides = {arm: {item: side[item] for item in before} for arm, side in sides.items()}
+    arms = {}
+    for name, side in sides.items():
+        run = RunFolder(folder / name)
+        facts = run.read()
+        rewards = [row["reward"] for row in run.read_metrics() if row.get("reward") is not None]
+        tail = rewards[-max(1, len(rewards) // 10) :]
+        arms[name] = Arm(
+            name, paired_difference(before, side), float(np.mean(tail)) if tail else None, facts["update_norm"],
+            facts["steps"], facts["train_seconds"],
+        )  # fmt: skip
+    facts = RunFolder(folder / REAL).read()
+    config = load_config(RunFolder(folder / REAL).config)
+    beyond = difference_of_differences(before, sides[REAL], sides[CONTROL])
+    return Proof(
+        str(config.job.job), facts["recipe"], facts["seed"], config.quality(), arms, beyond, dict(baselines or {})
+    )  # fmt: skip
+
+
+def baselines(config: RunConfig, env: Environment) -> dict[str, float]:
+    """Accuracy of the environment's scripted workflow on the held-out rows, by how much it was shown."""
+    rows = env.tasks("heldout", config.seed, config.job.heldout_rows)
+    few = env.tasks("demonstrations", config.seed)
+    many = [*few, *env.tasks("train", config.seed, config.job.train_rows)]
+    seen = {f"scripted workflow, {len(s):,} answers known ({what})": s for what, s in
+            (("the demonstrations", few), ("train answers too, which RL never sees", many))}  # fmt: skip
+    result = {}
+    for name, shown in seen.items():
+        answers = env.baseline(rows, shown) if shown else None
+        if answers is not None:
+            result[name] = quality_of(config, rows, answers)
+    return result
+
+
+def quality_of(config: RunConfig, rows: list[Row], answers: list[str]) -> float:
+    """Mean quality of given answers, by the job's own rewards."""
+    items = [Scored(row, [{"role": "assistant", "content": text}]) for row, text in zip(rows, answers, strict=True)]
+    scores = score(config.rewards(), items)
+    return float(np.nanmean(scores.values[:, scores.names.index(config.quality())]))
+
+
+def as_dict(proof: Proof) -> dict[str, Any]:
+    """For proof.json."""
+    from dataclasses import asdict
+
+    return {**asdict(proof), "conditions": proof.conditions, "passed": proof.passed}
+
+

@@ -1,0 +1,191 @@
+"""One run of any recipe: check, make the folder, train, select, save. What differs is the trainer that a recipe builds.
+
+Always true here: everything is checked before the run folder is made; every rank runs this; rank 0 alone writes the
+folder (each rank its own records); a run that a signal ended never reaches the adapter.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import transformers
+from datasets.utils.logging import disable_progress_bar
+from peft import get_peft_model
+from safetensors.torch import load_file, save_file
+
+from ..configs import BadInput, Stopped
+from ..evals.measure import measure, sampling_of
+from ..rollouts.chat import Chat
+from ..rollouts.record import RecordWriter, compact
+from ..trainers.callbacks import LiveLine, Metrics, StopOnSignal, TimeLimit, Validation
+from ..trainers.config import RunConfig
+from ..trainers.models import adapter_state, base_path, load_base, restore_adapter, save_adapter, update_norm
+from ..trainers.rolling import Rolling, context_length
+from ..trainers.run_folder import RunFolder, now, run_facts
+from .preflight import Job, check_model, prepare
+
+
+class Recipe(Protocol):
+    """Builds the trainer of a run; `args` is TRL's configuration of it, with `output_dir` set to the checkpoints."""
+
+    def __call__(self, config: RunConfig, args: Any, job: Job, model: Any, chat: Chat, folder: RunFolder) -> Any:
+        """A transformers Trainer with `Rolling` mixed in."""
+        ...
+
+
+def run(config: RunConfig, recipe: Recipe, resume: bool = False) -> Path:
+    """Run `config` on the processes that are there, and return its folder.
+
+    Raises:
+        BadInput: see `prepare`; also a folder that holds something else, or fewer processes than were asked for.
+        Stopped: a signal ended it at a checkpoint.
+    """
+    transformers.utils.logging.disable_progress_bar()
+    disable_progress_bar()
+    base_path(config, config.environment())  # before TRL's arguments: a warm start has arguments of its own
+    args = config.grpo()
+    asked = int(os.environ.get("JOURNEYMAN_PROCESSES", args.world_size))
+    if asked != args.world_size:
+        raise BadInput(
+            f"{asked} processes were asked for and {args.world_size} started; use a launch shape of configs/accelerate "
+            "(an Accelerate config file), not --num_processes alone"
+        )
+    main, folder = args.process_index == 0, RunFolder(config.output)
+    folder.check(config, resume)
+    checkpoint, step = folder.last_checkpoint() if resume else (None, 0)
+    with args.main_process_first(desc="preparing", local=False):
+        job = prepare(config, args.world_size)
+        model, chat, base = load_base(config, job.env)
+    check_model(config, args, job, model, chat)
+    transformers.set_seed(config.seed)  # the adapter's first weights
+    model = get_peft_model(model, config.lora)
+    if main and resume:
+        folder.rewind(step)
+        folder.update(status="running")
+    elif main:
+        folder.start(config, run_facts(config, base.as_dict(), job.env.version, job.rewards, args.world_size))
+    try:
+        args.output_dir = str(folder.checkpoints)
+        stopped = _fit(config, job, recipe(config, args, job, model, chat, folder), folder, checkpoint, args.max_completion_length)
+    except BaseException:
+        if main:
+            folder.update(status="failed", finished=now())
+        raise
+    if stopped:
+        if main:
+            folder.update(status="stopped")
+        raise Stopped(f"{folder.path}: stopped at a checkpoint; the same command with --resume goes on")
+    return folder.path
+
+
+def _fit(
+    config: RunConfig, job: Job, trainer: Any, folder: RunFolder, checkpoint: Path | None, max_tokens: int
+) -> bool:
+    """Train, select, save; True where a signal stopped it before the end."""
+    best = _Best(folder.checkpoints / "best.safetensors", trainer)
+    validation = Validation(
+        _validator(config, job, trainer, folder, max_tokens), config.job.validate_every, best.keep, best.read(checkpoint),
+        done=int(checkpoint.name.rpartition("-")[2]) if checkpoint else -1,
+    )  # fmt: skip
+    signals = StopOnSignal(trainer.any_rank)
+    # The order matters: validation first, so that the same step's log can hold its score.
+    callbacks: list[Any] = [validation, signals, Metrics(folder, validation)]
+    if trainer.accelerator.is_main_process:
+        callbacks.append(LiveLine(validation))
+    if config.job.max_seconds is not None:
+        callbacks.append(TimeLimit(config.job.max_seconds, trainer.any_rank))
+    trainer.remove_callback(transformers.PrinterCallback)
+    for callback in callbacks:
+        trainer.add_callback(callback)
+    began = time.monotonic()
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        signals.restore()
+    seconds = time.monotonic() - began
+    if signals.stopped and trainer.state.global_step < trainer.state.max_steps:
+        return True
+    trainer.accelerator.wait_for_everyone()
+    unwrapped = trainer.accelerator.unwrap_model(trainer.model)
+    last = state = adapter_state(unwrapped)
+    if config.job.select == "best" and config.job.validate_every:
+        state = best.state() or last
+    if trainer.accelerator.is_main_process:
+        save_adapter(unwrapped, state, trainer.chat, folder.adapter)
+        for stem in sorted({path.name.rpartition("-")[0] for path in folder.records.glob("*.jsonl")}):
+            compact(folder.records, stem)
+        earlier = folder.read().get("train_seconds", 0.0) if checkpoint else 0.0
+        folder.update(
+            status="finished", finished=now(), steps=trainer.state.global_step,
+            adapter_step=trainer.state.global_step if state is last else validation.best[1],
+            train_seconds=round(earlier + seconds, 1),
+            validation=validation.best[0] if math.isfinite(validation.best[0]) else None,
+            update_norm=update_norm(last, config.lora),
+        )  # fmt: skip
+    if not trainer.sharded:
+        restore_adapter(unwrapped, state)
+    trainer.accelerator.wait_for_everyone()
+    return False
+
+
+class _Best:
+    """The best adapter so far, on the disk: it outlives a stop."""
+
+    def __init__(self, path: Path, trainer: Any) -> None:
+        self.path, self.trainer = path, trainer
+
+    def keep(self, quality: float, step: int) -> None:
+        state = adapter_state(self.trainer.accelerator.unwrap_model(self.trainer.model))  # every rank: may be sharded
+        if self.trainer.accelerator.is_main_process:
+            partial = self.path.with_suffix(".partial")
+            save_file(state, partial, metadata={"quality": repr(quality), "step": str(step)})
+            partial.replace(self.path)
+
+    def read(self, checkpoint: Path | None) -> tuple[float, int]:
+        if checkpoint is None or not self.path.exists():
+            return -math.inf, -1
+        from safetensors import safe_open
+
+        with safe_open(self.path, "pt") as file:
+            facts = file.metadata()
+        return float(facts["quality"]), int(facts["step"])
+
+    def state(self) -> dict[str, torch.Tensor] | None:
+        return load_file(self.path) if self.path.exists() else None
+
+
+def _validator(
+    config: RunConfig, job: Job, trainer: Rolling, folder: RunFolder, max_tokens: int
+) -> Callable[[int], float]:
+    """step -> mean quality on validation, each rank measuring its share; the rollouts go into the records."""
+    if not job.validation or not config.job.validate_every:
+        return lambda step: math.nan
+    accelerator, chat = trainer.accelerator, trainer.chat
+    rank, world = accelerator.process_index, accelerator.num_processes
+    writer = RecordWriter(folder.records, "validation" if world == 1 else f"validation-rank{rank}")
+    # Every rank gets as many rows (the last ones twice, once counted): sharded models forward in step.
+    each = -(-len(job.validation) // world)
+    mine = [job.validation[i % len(job.validation)] for i in range(rank * each, (rank + 1) * each)]
+    own = max(0, min(each, len(job.validation) - rank * each))
+    sampling = sampling_of(config.evaluation, max_tokens)
+
+    def quality(step: int) -> float:
+        trainer.engine.sync(None, step)
+        rollouts = measure(
+            trainer.engine, chat, job.env, mine, job.rewards, job.quality, sampling, run=config.name, step=step,
+            split="validation", seed=config.seed, k=int(config.evaluation["k"]), first_row=rank * each,
+            context=context_length(trainer.model.config),
+        )[: own * int(config.evaluation["k"])]  # fmt: skip
+        writer.write(rollouts)
+        known = [r.quality for r in rollouts if r.quality is not None]
+        sums = torch.tensor([float(sum(known)), float(len(known))], device=accelerator.device)
+        total, count = accelerator.reduce(sums, reduction="sum").tolist()
+        return float(total / max(count, 1.0))
+
+    return quality

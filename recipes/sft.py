@@ -1,0 +1,49 @@
+"""Supervised fine-tuning of the same adapter on the right answers: what a proof's reference row is.
+
+Same launcher, config, folder and validation as every recipe; it needs the answers that RL does without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..rollouts.chat import Chat
+from ..trainers.config import RunConfig
+from ..trainers.run_folder import RunFolder
+from ..trainers.sft import Supervised, worked_examples
+from .command import run_recipe
+from .preflight import Job
+from .run import run
+
+SHARED = (
+    "learning_rate", "lr_scheduler_type", "max_steps", "num_train_epochs", "seed", "bf16", "fp16",
+    "gradient_checkpointing", "weight_decay", "max_grad_norm", "warmup_steps", "use_cpu", "report_to", "run_name",
+    "gradient_accumulation_steps", "save_strategy", "save_steps", "save_total_limit",
+)  # fmt: skip
+"""Fields that GRPO's configuration and SFT's have in common and that a run takes over."""
+
+
+def build(config: RunConfig, args: Any, job: Job, model: Any, chat: Chat, folder: RunFolder) -> Supervised:
+    """The SFT trainer of a run: as many examples a step as GRPO has prompts."""
+    options = {name: getattr(args, name) for name in SHARED}
+    options["per_device_train_batch_size"] = max(1, args.per_device_train_batch_size // args.num_generations)
+    examples = worked_examples(job.env, chat, job.train)
+    return Supervised(
+        model, chat, examples, folder.checkpoints, **{**options, "logging_strategy": "steps", "logging_steps": 10}
+    )
+
+
+def train(config: RunConfig, resume: bool = False) -> Path:
+    """Train by SFT on the processes that are there; see `run`."""
+    return run(config, build, resume)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command line under `accelerate launch`."""
+    run_recipe(train, "sft", argv)
+
+
+if __name__ == "__main__":
+    main()

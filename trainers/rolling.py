@@ -1,0 +1,50 @@
+"""What every trainer here has in common: an engine that samples from the policy in training, in step on every rank."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from accelerate.utils import DistributedType
+
+from ..rollouts.chat import Chat, end_ids
+from ..rollouts.engine import Engine
+from ..rollouts.transformers_engine import TransformersEngine
+
+
+class Rolling:
+    """Mixed into a transformers Trainer: `engine`, made on first use, when Accelerate has put the model where it stays."""
+
+    model: Any
+    accelerator: Any
+    chat: Chat
+    _engine: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """Samples from the policy as it is now."""
+        if self._engine is None:
+            self._engine = TransformersEngine(
+                self.model,
+                self.chat.tokenizer.pad_token_id,
+                end_ids(self.chat.tokenizer, getattr(self.model, "generation_config", None)),
+                any_rank=self.any_rank if self.sharded else None,
+            )
+        return self._engine
+
+    @property
+    def sharded(self) -> bool:
+        """Whether a forward is a collective call, so that every rank must make the same number of them."""
+        return self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+
+    def any_rank(self, mine: bool) -> bool:
+        """Whether `mine` is true on any rank; a collective call where there are several."""
+        if self.accelerator.num_processes == 1:
+            return mine
+        flag = torch.tensor([int(mine)], device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, reduction="sum").item())
+
+
+def context_length(config: Any) -> int | None:
+    """Most tokens the model can read, or None where its configuration doesn't say."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
