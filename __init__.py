@@ -10,11 +10,25 @@ What a command does, a function of the same name does, with the same defaults:
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .evals.evaluate import evaluate
+    from .evals.trial import try_job
+    from .hub.publish import publish
+    from .recipes.api import train
+    from .recipes.prove import prove
 
 __version__ = "0.1.0"
+__all__ = ["evaluate", "prove", "publish", "train", "try_job"]
 
-_FUNCTIONS: dict[str, str] = {}
+_FUNCTIONS = {
+    "train": ".recipes.api",
+    "evaluate": ".evals.evaluate",
+    "prove": ".recipes.prove",
+    "publish": ".hub.publish",
+    "try_job": ".evals.trial",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Configuration: YAML files, one a run, and the code that reads and checks them. Imports nothing else of the package."""
+"""Configuration: YAML files, one a run, and the code that reads and checks them. Imports no other folder."""
 
 from .errors import BadInput, Stopped
 from .read import find_job, load_attribute, read_yaml

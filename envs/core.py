@@ -1,10 +1,10 @@
-"""What a job is: tasks in three disjoint splits (and a small share of demonstrations), and the answers known to be right.
+"""What a job is: tasks in three disjoint splits (and a few demonstrations), and the answers known to be right.
 
 Always true here: a row's split follows from its content alone, so no seed can move a held-out row into training; the
 seed only chooses which rows of a split are drawn and in what order. No torch.
 
-The interface is TRL's (`reset(**row)`, public typed methods are tools, optional `get_reward()`), plus `tasks`, `oracle`,
-`baseline` and `close`. A new job is usually one method:
+The interface is TRL's (`reset(**row)`, public typed methods are tools, optional `get_reward()`), plus `tasks`,
+`oracle`, `baseline` and `close`. A new job is usually one method:
 
     class Reverse(Generated):
         def generate(self, rng):

@@ -85,6 +85,7 @@ class Triage(Rows):
     def __init__(
         self,
         max_words: int = 16,
+        max_chars: int = 72,
         per_label: int = 2500,
         shares: Mapping[str, float] | None = None,
         system_prompt: str | None = None,
@@ -93,6 +94,7 @@ class Triage(Rows):
 
         Args:
             max_words: a paragraph is cut to so many words.
+            max_chars: and to the words that fit into so many characters, so that no row is much longer than the rest.
             per_label: at most so many rows for one label, so that none dominates.
             shares: the share of each split.
             system_prompt: put before every prompt where given.
@@ -100,12 +102,16 @@ class Triage(Rows):
         Raises:
             BadInput: a number out of range, or a package that isn't installed.
         """
-        for name, value, least in (("max_words", max_words, SHORTEST), ("per_label", per_label, 1)):
+        for name, value, least in (
+            ("max_words", max_words, SHORTEST),
+            ("max_chars", max_chars, 8 * SHORTEST),
+            ("per_label", per_label, 1),
+        ):
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise BadInput(f"triage: {name} is {value!r}; it should be a whole number, at least {least}")
         super().__init__(SHARES if shares is None else shares, system_prompt)
         self.labels = sorted(PACKAGES)
-        self.passages, self.manifest = load(max_words, per_label)
+        self.passages, self.manifest = load(max_words, max_chars, per_label)
         self.version = self.manifest
 
     def rows(self) -> Sequence[Row]:
@@ -125,7 +131,7 @@ class Triage(Rows):
 
 
 @functools.lru_cache(maxsize=4)
-def load(max_words: int, per_label: int) -> tuple[tuple[Passage, ...], str]:
+def load(max_words: int, max_chars: int, per_label: int) -> tuple[tuple[Passage, ...], str]:
     """All passages and their manifest hash: from the cache where it is whole, else from the source files.
 
     Raises:
@@ -133,7 +139,7 @@ def load(max_words: int, per_label: int) -> tuple[tuple[Passage, ...], str]:
     """
     versions = {label: version_of(label) for label in sorted(PACKAGES)}
     code = [Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("triage.py", "docstrings.py")]
-    key = digest(json.dumps([versions, code, max_words, per_label], sort_keys=True))
+    key = digest(json.dumps([versions, code, max_words, max_chars, per_label], sort_keys=True))
     folder = Path(os.environ.get("JOURNEYMAN_CACHE") or Path.home() / ".cache" / "journeyman")
     path = folder / f"triage-{key}.jsonl"
     try:
@@ -145,7 +151,8 @@ def load(max_words: int, per_label: int) -> tuple[tuple[Passage, ...], str]:
         pass  # not there yet, or not whole: it is written anew
     passages = tuple(
         select(
-            itertools.chain.from_iterable(read_package(label, max_words, per_label) for label in versions), per_label
+            itertools.chain.from_iterable(read_package(label, max_words, max_chars, per_label) for label in versions),
+            per_label,
         )
     )
     manifest = manifest_of(passages, versions)
@@ -187,7 +194,7 @@ def version_of(label: str) -> str:
         ) from None
 
 
-def read_package(label: str, max_words: int, per_label: int) -> Iterator[Passage]:
+def read_package(label: str, max_words: int, max_chars: int, per_label: int) -> Iterator[Passage]:
     """A package's paragraphs, cleaned and cut: file after file until there are plenty to choose from."""
     found = 0
     for _, source in source_files(PACKAGES[label]):
@@ -196,6 +203,8 @@ def read_package(label: str, max_words: int, per_label: int) -> Iterator[Passage
         for about, docstring in docstrings(source):
             for paragraph in paragraphs(docstring):
                 words = clean(paragraph).split()[:max_words]
+                while words and len(" ".join(words)) > max_chars:
+                    words.pop()
                 if sum(any(c.isalpha() for c in word) for word in words) >= SHORTEST:
                     # Without the module: what bears one name in several files of a package shares a split too.
                     found += 1

@@ -1,7 +1,7 @@
-"""`journeyman evaluate`: a run's adapter against its base on the held-out split, from records that anyone can recompute.
+"""`journeyman evaluate`: a run's adapter against its base, held out, from records that anyone can recompute.
 
-Always true here: before and after answer the same rows with the same sampling; every figure comes from the record files;
-the interval is a paired bootstrap over items.
+Always true here: before and after answer the same rows with the same sampling; every figure comes from the record
+files; the interval is a paired bootstrap over items.
 """
 
 from __future__ import annotations
@@ -105,9 +105,14 @@ def evaluate(run: str | Path, n: int | None = None, quiet: bool = False) -> Eval
     tuned = load_adapter(model, folder.adapter)
     held_out(config, env, chat, tuned, rows, folder, "heldout-after", int(facts.get("adapter_step") or 0), quiet)
     result = compare(folder, config.quality(), config.evaluation)
-    known = json.loads(folder.results.read_text()) if folder.results.exists() else {}
-    write(folder.results, json.dumps({**known, "heldout": result.as_dict()}, indent=1) + "\n")
+    store(folder, "heldout", result.as_dict())
     return result
+
+
+def store(folder: RunFolder, key: str, value: Any) -> None:
+    """Lay `value` under `key` of the run's results.json."""
+    known = json.loads(folder.results.read_text(encoding="utf-8")) if folder.results.exists() else {}
+    write(folder.results, json.dumps({**known, key: value}, indent=1) + "\n")
 
 
 def _ids(rows: Sequence[Row], config: RunConfig) -> list[str]:

@@ -6,6 +6,7 @@ Ctrl-C reach the training processes themselves (the launcher would leave them or
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -75,11 +76,7 @@ def check(config: RunConfig, resume: bool = False) -> Shape:
 def launch(config: RunConfig, words: Mapping[str, Any], resume: bool = False) -> int:
     """Check `config`, run its recipe under Accelerate's launcher, and return the exit code (0, 2, 75 or 1)."""
     shape = check(config, resume)
-    flags = [
-        part
-        for key, value in words.items()
-        for part in (f"--{key}", yaml.safe_dump(value).removesuffix("...\n").strip())
-    ]
+    flags = [f"--{key}={json.dumps(value)}" for key, value in words.items()]
     command = [
         sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(shape.path),
         "-m", f"journeyman.recipes.{config.recipe}", "--config", str(config.path), *flags,

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import torch
 
 from ..configs import BadInput
 from ..envs.core import Environment, Row
-from ..evals.evaluate import held_out
+from ..evals.evaluate import compare, held_out, store
 from ..evals.measure import by_item
 from ..evals.statistics import Difference, difference_of_differences, interval_text, paired_difference, wilson
 from ..rewards.core import Scored, score
@@ -80,13 +80,15 @@ class Proof:
         d = self.arms[REAL].difference
         lines = [
             f"{self.job}, {self.recipe}, seed {self.seed}: held-out {self.metric}, n = {d.n} items x {d.k_after}",
-            f"  {'':<12}{'before':>8}{'after':>8}   {'change [95% interval]':<28}{'reward':>8}{'update':>9}{'steps':>7}{'s':>7}",
+            f"  {'':<12}{'before':>8}{'after':>8}   {'change [95% interval]':<28}"
+            f"{'reward':>8}{'update':>9}{'steps':>7}{'s':>7}",
         ]
         for arm in self.arms.values():
             d = arm.difference
             reward = "-" if arm.reward is None else f"{arm.reward:.3f}"
             lines.append(
-                f"  {arm.name:<12}{d.mean_before:>8.3f}{d.mean_after:>8.3f}   {interval_text(d.difference, d.low, d.high):<28}"
+                f"  {arm.name:<12}{d.mean_before:>8.3f}{d.mean_after:>8.3f}   "
+                f"{interval_text(d.difference, d.low, d.high):<28}"
                 f"{reward:>8}{arm.update_norm:>9.2f}{arm.steps:>7}{arm.seconds:>7.0f}"
             )
         b = self.beyond_control
@@ -100,7 +102,13 @@ class Proof:
 
 
 def prove(
-    job: str, recipe: str = "grpo", seed: int = 0, *, output: str | Path | None = None, resume: bool = False, **overrides: Any
+    job: str,
+    recipe: str = "grpo",
+    seed: int = 0,
+    *,
+    output: str | Path | None = None,
+    resume: bool = False,
+    **overrides: Any,
 ) -> Proof:
     """Train `job`, its control and the SFT reference, measure all of them held out, and judge.
 
@@ -115,9 +123,9 @@ def prove(
     folder = Path(output or Path("runs") / f"prove-{config.job.job}-{recipe}-seed{seed}")
     if folder.exists() and any(folder.iterdir()) and not resume:
         raise BadInput(f"{folder}: holds a proof already; go on with it by --resume, or choose another --output")
-    check(load_config(job, {**overrides, "seed": seed, "output_dir": str(folder / REAL)}, recipe), resume=False) if not (
-        folder / REAL
-    ).exists() else None
+    real = load_config(job, {**overrides, "seed": seed, "output_dir": str(folder / REAL)}, recipe)
+    if not real.output.exists():
+        check(real)
     env = config.environment()
     base_path(config, env)  # built once, before two processes ask for it
     shared = {**overrides, "seed": seed}
@@ -127,6 +135,7 @@ def prove(
     train_arms(job, "sft", folder, {REFERENCE: {**shared, **steps}})
     measure_arms(config, env, folder)
     proof = verdict(folder, baselines(config, env))
+    store(RunFolder(folder / REAL), "control", asdict(proof.arms[CONTROL].difference))
     write(folder / "proof.json", json.dumps(as_dict(proof), indent=1) + "\n")
     return proof
 
@@ -174,6 +183,8 @@ def measure_arms(config: RunConfig, env: Environment, folder: Path) -> None:
             model, chat = _base(config, env)
             tuned = load_adapter(model, run.adapter)
             held_out(config, env, chat, tuned, rows, run, "heldout-after", int(run.read()["adapter_step"]))
+    real = RunFolder(folder / REAL)
+    store(real, "heldout", compare(real, config.quality(), config.evaluation).as_dict())
 
 
 def _base(config: RunConfig, env: Environment) -> tuple[Any, Any]:
@@ -230,8 +241,4 @@ def quality_of(config: RunConfig, rows: list[Row], answers: list[str]) -> float:
 
 def as_dict(proof: Proof) -> dict[str, Any]:
     """For proof.json."""
-    from dataclasses import asdict
-
     return {**asdict(proof), "conditions": proof.conditions, "passed": proof.passed}
-
-

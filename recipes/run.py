@@ -72,7 +72,9 @@ def run(config: RunConfig, recipe: Recipe, resume: bool = False) -> Path:
         folder.start(config, run_facts(config, base.as_dict(), job.env.version, job.rewards, args.world_size))
     try:
         args.output_dir = str(folder.checkpoints)
-        stopped = _fit(config, job, recipe(config, args, job, model, chat, folder), folder, checkpoint, args.max_completion_length)
+        stopped = _fit(
+            config, job, recipe(config, args, job, model, chat, folder), folder, checkpoint, args.max_completion_length
+        )
     except BaseException:
         if main:
             folder.update(status="failed", finished=now())
@@ -97,7 +99,7 @@ def _fit(
     # The order matters: validation first, so that the same step's log can hold its score.
     callbacks: list[Any] = [validation, signals, Metrics(folder, validation)]
     if trainer.accelerator.is_main_process:
-        callbacks.append(LiveLine(validation))
+        callbacks.append(LiveLine(validation, config.job.max_seconds))
     if config.job.max_seconds is not None:
         callbacks.append(TimeLimit(config.job.max_seconds, trainer.any_rank))
     trainer.remove_callback(transformers.PrinterCallback)

@@ -171,7 +171,7 @@ class Reward:
             values = list(values)
         except TypeError:
             raise BadInput(
-                f"reward '{self.name}' returned a {type(values).__name__}; it should return a list, one value a completion"
+                f"reward '{self.name}' returned a {type(values).__name__}; it should return a list of one value each"
             ) from None
         if len(values) != len(items):
             raise BadInput(f"reward '{self.name}' returned {len(values)} values for {len(items)} completions")

@@ -1,4 +1,4 @@
-"""Reading an answer out of a completion, and comparing texts. Linear in the length of the completion, whatever it holds.
+"""Reading an answer out of a completion: linear in the length of the completion, whatever it holds.
 
 Each extractor takes the completion and returns the answer, or None where there is none to be read.
 """

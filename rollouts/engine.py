@@ -66,7 +66,7 @@ class Engine(Protocol):
 
 
 def uniforms(stream: tuple[int, int, int], n: int) -> np.ndarray:
-    """The first `n` uniform numbers in [0, 1) of a row's own stream: counter-based (Philox), keyed by (seed, step, row)."""
+    """The first `n` uniform numbers in [0, 1) of a row's own stream: Philox, keyed by (seed, step, row)."""
     seed, step, row = (value % 2**64 for value in stream)
     key = np.array([seed, (step << 32 | row & 0xFFFFFFFF) % 2**64], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key)).random(n)

@@ -120,7 +120,9 @@ def record_files(place: Path, stem: str = "") -> list[Path]:
     if place.is_file():
         return [place]
     folder = place / "records" if (place / "records").is_dir() else place
-    return sorted(p for p in folder.glob(f"{stem}*") if p.suffix in {".jsonl", ".parquet"})
+    found = [p for p in folder.glob(f"{stem}*") if p.suffix in {".jsonl", ".parquet"}]
+    # Segments written after a compaction come after the Parquet file, as they were written.
+    return sorted(found, key=lambda p: p.name.replace(".parquet", "-"))
 
 
 def read_records(place: str | Path, stem: str = "") -> Iterator[Rollout]:
@@ -158,7 +160,7 @@ def _read_parquet(path: Path) -> Iterator[Rollout]:
 
 
 def compact(folder: Path, stem: str) -> Path | None:
-    """Rewrite the finished JSONL segments of `stem` as one Parquet file, then remove them; None where there are none."""
+    """Rewrite the JSONL segments of `stem` as one Parquet file, then remove them; None where there are none."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,6 +1,6 @@
 """Advantages of a batch of groups, as TRL's GRPOTrainer has them. Pure: numbers in, numbers out.
 
-Always true here: a row that could not be scored (NaN) is left out of its group's mean and spread and gets an advantage of
+Always true here: a row that could not be scored (NaN) is left out of its group's mean and spread, with an advantage of
 0; with every row scored, the values are those of stock TRL.
 """
 

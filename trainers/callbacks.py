@@ -117,13 +117,16 @@ class StopOnSignal(TrainerCallback):
 
 
 class LiveLine(TrainerCallback):
-    """Reward, validation, tokens a second and time left: a live line in a terminal, a line now and then elsewhere."""
+    """Reward, validation, tokens a second and time left: a live line in a terminal, a line now and then elsewhere.
+
+    `limit` is the run's `max_seconds`, where it has one.
+    """
 
     SECONDS: Literal[10] = 10
     """Between two plain lines."""
 
-    def __init__(self, validation: Validation) -> None:
-        self.validation = validation
+    def __init__(self, validation: Validation, limit: float | None = None) -> None:
+        self.validation, self.limit = validation, limit
         self.console = Console(file=sys.stderr)
         self.progress: Progress | None = None
         self.printed = self.began = self.first = 0.0
@@ -150,8 +153,11 @@ class LiveLine(TrainerCallback):
         elif time.monotonic() - self.printed >= self.SECONDS or state.global_step == state.max_steps:
             self.printed = time.monotonic()
             each = (self.printed - self.began) / max(state.global_step - self.first, 1)
-            left = time_text(each * (state.max_steps - state.global_step))
-            print(f"step {state.global_step}/{state.max_steps}  {text}  {left} left", file=sys.stderr, flush=True)
+            left = each * (state.max_steps - state.global_step)
+            if self.limit is not None:
+                left = min(left, max(0.0, self.limit - (self.printed - self.began)))
+            steps = f"{state.global_step}/{state.max_steps}" if self.limit is None else str(state.global_step)
+            print(f"step {steps}  {text}  {time_text(left)} left", file=sys.stderr, flush=True)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.progress is not None:

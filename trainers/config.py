@@ -10,8 +10,9 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
 import yaml
 from peft import LoraConfig
 from trl import GRPOConfig, ModelConfig
@@ -24,6 +25,13 @@ from ..envs.core import Environment
 from ..rewards.core import Reward, as_reward
 
 EVALUATION_KEYS = {"temperature": 0.0, "k": 1, "top_p": 1.0, "top_k": 0}
+CHOICES = {
+    "loss_type": ("dapo", "grpo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"),
+    "scale_rewards": ("group", "batch", "none"),
+    "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
+    "importance_sampling_level": ("token", "sequence"),
+}
+"""Keys that TRL declares as any text and checks in the first step or not at all."""
 DEFAULT_LORA = {"r": 32, "lora_alpha": 64, "lora_dropout": 0.0, "target_modules": "all-linear"}
 
 
@@ -71,11 +79,15 @@ class RunConfig:
         defaults: dict[str, Any] = {
             "report_to": "trackio", "project": "journeyman", "logging_steps": 1, "save_strategy": "steps", "save_steps": 100,
             "save_total_limit": 2, "seed": self.seed, "disable_tqdm": True, "run_name": self.name,
+            "dataloader_pin_memory": torch.cuda.is_available(),
         }  # fmt: skip
         try:
-            return GRPOConfig(**{**defaults, **self.trainer, **ours, "output_dir": str(self.output)})
+            args = GRPOConfig(**{**defaults, **self.trainer, **ours, "output_dir": str(self.output)})
         except (ValueError, TypeError, ImportError) as error:
             raise BadInput(f"{self.path}: {' '.join(str(error).split())}") from error
+        for key, choices in CHOICES.items():
+            coerce(getattr(args, key), Literal[choices], key, str(self.path))
+        return args
 
     def environment(self) -> Environment:
         """A new instance of the job's environment.
@@ -106,9 +118,10 @@ class RunConfig:
         """
         functions = []
         for spec in self.job.rewards:
-            path, weight = (spec, None) if isinstance(spec, str) else (spec.get("reward"), spec.get("weight"))
+            path, weight = spec, None
             if isinstance(spec, Mapping):
                 check_keys(spec, ("reward", "weight"), f"{self.path}: rewards")
+                path, weight = spec.get("reward"), spec.get("weight")
             if not isinstance(path, str):
                 raise BadInput(
                     f"{self.path}: rewards: {spec!r} should be module:function, or {{reward: ..., weight: ...}}"

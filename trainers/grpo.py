@@ -26,7 +26,7 @@ from ..rollouts.collect import collect
 from ..rollouts.engine import Sampling
 from ..rollouts.record import RecordWriter, Rollout, StopReason
 from .advantages import advantages, permuted
-from .rolling import Rolling, context_length
+from .rolling import Rolling, context_length, next_token_logits
 
 
 class RewardsFailed(RuntimeError):
@@ -202,6 +202,28 @@ class Trainer(Rolling, GRPOTrainer):
                 with use_adapter(model, adapter_name="ref" if "ref" in model.peft_config else None):
                     fixed["ref_per_token_logps"] = logps(self.model)
         return fixed
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Log-probs and entropies [B, C] of the last `logits_to_keep` tokens; TRL's own on a GPU.
+
+        Without Triton, TRL's tiled head scores every position, the prompt's too; on a CPU that costs more than the model.
+        """
+        if input_ids.device.type != "cpu" or self.sharded or kwargs.get("compute_aux_loss"):
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+            )
+        size = kwargs.get("batch_size") or (args[0] if args else None) or input_ids.size(0)
+        logps, entropies = [], []
+        for start in range(0, input_ids.size(0), size):
+            ids, mask = input_ids[start : start + size], attention_mask[start : start + size]
+            with self.accelerator.autocast():
+                logits_BCV = next_token_logits(model, ids, mask, logits_to_keep)
+            all_BCV = (logits_BCV.float() / self.temperature).log_softmax(-1)
+            logps.append(all_BCV.gather(2, ids[:, -logits_to_keep:, None]).squeeze(2))
+            entropies.append(-(all_BCV.exp() * all_BCV).sum(-1))
+        return torch.cat(logps), torch.cat(entropies) if kwargs.get("compute_entropy") else None, None
 
     def _log_rollouts(self, rollouts: Sequence[Rollout], seconds: float, mode: str) -> None:
         lengths = [rollout.tokens_out for rollout in rollouts]

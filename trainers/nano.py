@@ -37,7 +37,7 @@ RECIPE_VERSION = 1
 """Part of the cache key: raise it when this file would build another model from the same demonstrations."""
 
 
-BUILD_THREADS = int(os.environ.get("BT","2"))
+BUILD_THREADS = 2
 """Threads of the warm start, whatever the machine has: sums in another order would make another model."""
 
 

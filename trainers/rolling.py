@@ -48,3 +48,11 @@ class Rolling:
 def context_length(config: Any) -> int | None:
     """Most tokens the model can read, or None where its configuration doesn't say."""
     return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
+def next_token_logits(model: Any, ids_BT: torch.Tensor, mask_BT: torch.Tensor, C: int) -> torch.Tensor:
+    """Logits [B, C, V] that predict the last C tokens of each row: the head is applied to those positions alone."""
+    positions_BT = (mask_BT.cumsum(1) - 1).clamp(min=0)
+    return model(
+        input_ids=ids_BT, attention_mask=mask_BT, position_ids=positions_BT, logits_to_keep=C + 1, use_cache=False
+    ).logits[:, :-1]

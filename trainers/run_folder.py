@@ -126,9 +126,10 @@ class RunFolder:
 def keep_lines(path: Path, keep: Any) -> None:
     """Rewrite a JSONL file with the rows that `keep` accepts; a last line that was cut off goes."""
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if line.endswith("\n") and keep(json.loads(line)):
-            kept.append(line)
+    with path.open(encoding="utf-8") as lines:  # not splitlines(): texts may hold U+2028 and the like
+        for line in lines:
+            if line.endswith("\n") and keep(json.loads(line)):
+                kept.append(line)
     write(path, "".join(kept))
 
 

@@ -1,6 +1,8 @@
-"""Supervised fine-tuning on worked answers, by TRL's SFTTrainer: the embedded model's warm start, and a proof's
-reference row. Always true here: the loss is on the answer and its end token alone, and what the model reads is rendered
-exactly as in rollouts.
+"""Supervised fine-tuning on worked answers: the embedded model's warm start, and a proof's reference row.
+
+Always true here: the loss is on the answer and its end token alone, and what the model reads is rendered exactly as in
+rollouts. It stands on transformers' Trainer: TRL's scores every position where there is no Triton, the prompt's too, which
+on a CPU costs more than the model (`next_token_logits` scores the answers').
 """
 
 from __future__ import annotations
@@ -10,62 +12,79 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
-from transformers import PrinterCallback
-from trl import SFTConfig, SFTTrainer
+from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from ..envs.core import Environment, Row
 from ..rollouts.chat import Chat
 from ..rollouts.collect import opening
-from .rolling import Rolling
+from .rolling import Rolling, next_token_logits
+
+IGNORED = -100
+Example = dict[str, list[int]]
 
 
-def worked_examples(env: Environment, chat: Chat, rows: Sequence[Row]) -> list[dict[str, list[int]]]:
-    """Each row with the oracle's answer as token ids: `input_ids`, and `completion_mask` (1 on answer and end token)."""
+def worked_examples(env: Environment, chat: Chat, rows: Sequence[Row]) -> list[Example]:
+    """Each row with the oracle's answer as token ids: `prompt_ids`, and `answer_ids` up to the end token."""
     examples = []
     for row in rows:
-        prompt = chat.prompt_ids(opening(env, row))
         answer = chat.tokenizer(env.oracle(row), add_special_tokens=False)["input_ids"]
-        answer = [*answer, chat.tokenizer.eos_token_id]
-        mask = [0] * len(prompt) + [1] * len(answer)
-        examples.append({"input_ids": prompt + answer, "completion_mask": mask})
+        answer_ids = [*answer, chat.tokenizer.eos_token_id]
+        examples.append({"prompt_ids": chat.prompt_ids(opening(env, row)), "answer_ids": answer_ids})
     return examples
 
 
-class Supervised(Rolling, SFTTrainer):
-    """TRL's SFTTrainer over worked examples; `options` are fields of SFTConfig, laid on defaults for small, quiet runs."""
+class Supervised(Rolling, Trainer):
+    """transformers' Trainer over worked examples; `options` are TrainingArguments, laid on defaults for quiet runs."""
 
-    def __init__(
-        self, model: Any, chat: Chat, examples: Sequence[dict[str, list[int]]], folder: Path, **options: Any
-    ) -> None:
+    def __init__(self, model: Any, chat: Chat, examples: Sequence[Example], folder: Path, **options: Any) -> None:
         defaults: dict[str, Any] = {
-            "report_to": "none", "save_strategy": "no", "logging_strategy": "no", "disable_tqdm": True, "bf16": False,
-            "gradient_checkpointing": False, "remove_unused_columns": False, "shuffle_dataset": True, "max_length": None,
+            "report_to": "none", "save_strategy": "no", "logging_strategy": "no", "disable_tqdm": True,
+            "remove_unused_columns": False, "label_names": ["labels"], "dataloader_pin_memory": False,
         }  # fmt: skip
+        pad_id = chat.tokenizer.pad_token_id
         super().__init__(
             model=model,
-            args=SFTConfig(**{**defaults, **options, "output_dir": str(folder)}),
-            train_dataset=Dataset.from_list(list(examples)),
-            processing_class=chat.tokenizer,
+            args=TrainingArguments(**{**defaults, **options, "output_dir": str(folder)}),
+            train_dataset=list(examples),  # type: ignore[arg-type]
+            data_collator=lambda rows: batch_of(rows, pad_id),
         )
         self.chat = chat
+        self.model_accepts_loss_kwargs = False  # the mean over a micro-batch, as `compute_loss` has it
         self.remove_callback(PrinterCallback)
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """Mean cross-entropy over the answers' tokens."""
+        labels_BC = inputs["labels"]
+        logits_BCV = next_token_logits(model, inputs["input_ids"], inputs["attention_mask"], labels_BC.shape[1])
+        return torch.nn.functional.cross_entropy(
+            logits_BCV.flatten(0, 1).float(), labels_BC.flatten(), ignore_index=IGNORED
+        )
+
+
+def batch_of(examples: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]:
+    """`input_ids` and `attention_mask` [B, P + C], prompts padded on the left and answers on the right; `labels` [B, C]."""
+    P = max(len(e["prompt_ids"]) for e in examples)
+    C = max(len(e["answer_ids"]) for e in examples)
+    ids, mask, labels = [], [], []
+    for e in examples:
+        left, right = P - len(e["prompt_ids"]), C - len(e["answer_ids"])
+        ids.append([pad_id] * left + e["prompt_ids"] + e["answer_ids"] + [pad_id] * right)
+        mask.append([0] * left + [1] * (P + C - left - right) + [0] * right)
+        labels.append(e["answer_ids"] + [IGNORED] * right)
+    return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask), "labels": torch.tensor(labels)}
 
 
 @torch.no_grad()
-def agreement(model: Any, examples: Sequence[dict[str, list[int]]], pad_id: int) -> tuple[float, float]:
+def agreement(model: Any, examples: Sequence[Example], pad_id: int) -> tuple[float, float]:
     """(share of examples whose answer the model would write greedily, mean loss per answer token), in one forward."""
-    width = max(len(example["input_ids"]) for example in examples)
     device = next(model.parameters()).device
-    ids = torch.tensor([e["input_ids"] + [pad_id] * (width - len(e["input_ids"])) for e in examples], device=device)
-    mask = torch.tensor(
-        [e["completion_mask"] + [0] * (width - len(e["input_ids"])) for e in examples], device=device, dtype=torch.bool
-    )[:, 1:]
+    batch = {name: tensor.to(device) for name, tensor in batch_of(examples, pad_id).items()}
     was_training = model.training
     model.eval()
-    # Padding is on the right and attention is causal: no mask is needed for what stands before it.
-    logps = model(input_ids=ids).logits[:, :-1].float().log_softmax(-1)
+    logits_BCV = next_token_logits(model, batch["input_ids"], batch["attention_mask"], batch["labels"].shape[1]).float()
     model.train(was_training)
-    right = (logps.argmax(-1) == ids[:, 1:]) | ~mask
-    loss = -logps.gather(2, ids[:, 1:, None]).squeeze(2)[mask].mean()
-    return right.all(1).float().mean().item(), loss.item()
+    right_BC = (logits_BCV.argmax(-1) == batch["labels"]) | (batch["labels"] == IGNORED)
+    loss = torch.nn.functional.cross_entropy(logits_BCV.flatten(0, 1), batch["labels"].flatten(), ignore_index=IGNORED)
+    return right_BC.all(1).float().mean().item(), loss.item()

@@ -1,8 +1,8 @@
 """The embedded model's tokenizer: byte-level BPE, trained in a second on the job's own demonstrations.
 
 Always true here: any text can be encoded and comes back unchanged; digits stand alone; the job's labels are one token
-each; merges may cross words where asked, so that a prompt's constant parts shrink to a few tokens. The chat template is Qwen3's, tool
-calls included, as TRL ships it.
+each; merges may cross words where asked, so that a prompt's constant parts shrink to a few tokens. The chat template is
+Qwen3's, tool calls included, as TRL ships it.
 """
 
 from __future__ import annotations
