@@ -35,12 +35,10 @@ class _Loader(yaml.SafeLoader):
 
 
 def shipped_jobs() -> dict[str, Path]:
-    """Every job that comes with the package: name of its folder -> the YAML that runs it by default."""
+    """Every job that comes with the package: name of its folder -> the YAML that its name alone stands for."""
     jobs = {}
     for folder in sorted(p for p in CONFIGS.iterdir() if p.is_dir() and (p / "job.yaml").exists()):
-        runs = sorted(p for p in folder.glob("*.yaml") if p.name != "job.yaml")
-        if runs:
-            jobs[folder.name] = folder / "nano.yaml" if folder / "nano.yaml" in runs else runs[0]
+        jobs[folder.name] = folder / "nano.yaml"
     return jobs
 
 
@@ -55,6 +53,11 @@ def find_job(job: str | Path) -> Path:
         return path
     jobs = shipped_jobs()
     if str(job) in jobs:
+        if not jobs[str(job)].exists():
+            runs = sorted(
+                f"configs/{job}/{p.name}" for p in (CONFIGS / str(job)).glob("*.yaml") if p.name != "job.yaml"
+            )
+            raise BadInput(f"the job '{job}' has a run for each model; give one of {', '.join(runs)}")
         return jobs[str(job)]
     parts = path.parts[1:] if path.parts[:1] == ("configs",) else path.parts
     if parts and (CONFIGS.joinpath(*parts)).is_file():

@@ -32,6 +32,8 @@ class JobConfig:
     """The least quality at which a policy is fit for the job; reports say whether it is reached."""
     job: str | None = None
     """The job's name; the folder of the file where not given."""
+    folder: str | None = None
+    """Where relative paths are looked for; the folder of the file where not given."""
     train_rows: int | None = None
     """How many training tasks to use; all where not given."""
     validation_rows: int = 256
@@ -44,6 +46,8 @@ class JobConfig:
     """Which adapter the run ends in: the best on validation, or that of the last step."""
     evaluation: dict[str, Any] = field(default_factory=dict)
     """Sampling of every evaluation, apart from training's: `temperature` (0, greedy), `k` (1), `top_p`, `top_k`."""
+    decode_rows: int = 1024
+    """Rollouts decoded at once; lower it where the key-value cache does not fit."""
     max_error_rate: float = 0.1
     """The largest share of rollouts a reward may fail on before the run stops with its traceback."""
     max_seconds: float | None = None
@@ -54,6 +58,8 @@ class JobConfig:
     """Fields of PEFT's `LoraConfig`; LoRA of rank 32 on all linear layers where not given."""
     nano: dict[str, Any] = field(default_factory=dict)
     """Options of the embedded base model, where `model_name_or_path` is `nano`."""
+    base: str | None = None
+    """Where relative paths are looked for after the current folder; the file's own folder where not given."""
     accelerate: str | None = None
     """A launch shape of `configs/accelerate/` by name, or the path of an Accelerate config file."""
 

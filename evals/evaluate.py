@@ -63,7 +63,8 @@ class Evaluation:
         lines.append(
             f"  change {interval_text(d.difference, d.low, d.high)}  (95% interval, paired bootstrap over items)"
         )
-        lines.append(f"  smallest change this sample would have shown: {d.smallest_detectable:.3f}")
+        if d.smallest_detectable > 0:  # 0 where no item changed: nothing to tell it from
+            lines.append(f"  smallest change this sample would have shown: {d.smallest_detectable:.3f}")
         lines += [f"  pass@{k}  {a:.3f} -> {b:.3f}" for k, (a, b) in sorted(self.pass_at.items())]
         return lines
 
@@ -135,10 +136,12 @@ def held_out(
     quiet: bool = False,
 ) -> list[Rollout]:
     """Measure `model` on `rows` and write the records under `stem`, in place of any that are there."""
-    engine = TransformersEngine(model, chat.tokenizer.pad_token_id, end_ids(chat.tokenizer, model.generation_config))
+    engine = TransformersEngine(
+        model, chat.tokenizer.pad_token_id, end_ids(chat.tokenizer, model.generation_config), config.job.decode_rows
+    )
     engine.sync(None, step)
     rewards, k = config.rewards(), int(config.evaluation["k"])
-    sampling = sampling_of(config.evaluation, config.grpo().max_completion_length)
+    sampling = sampling_of(config.evaluation, config.max_tokens)
     for path in record_files(folder.records, stem):
         path.unlink()
     writer = RecordWriter(folder.records, stem)

@@ -50,13 +50,14 @@ def try_job(job: str, n: int = 4, split: str = "train", **overrides: Any) -> lis
         BadInput: the job, its environment, rewards or model can't be used.
     """
     config = load_config(job, overrides)
-    env, rewards, args = config.environment(), config.rewards(), config.grpo()
+    env, rewards = config.environment(), config.rewards()
+    args = config.grpo()
     rows = env.tasks(split, config.seed, n)
     model, chat, _ = load_base(config, env)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     engine = TransformersEngine(model, chat.tokenizer.pad_token_id, end_ids(chat.tokenizer, model.generation_config))
     sampling = Sampling(
-        args.max_completion_length, args.temperature, args.top_p, args.top_k or 0, args.min_p or 0.0
+        config.max_tokens, args.temperature, args.top_p, args.top_k or 0, args.min_p or 0.0
     )  # fmt: skip
     rollouts = measure(
         engine, chat, env, rows, rewards, config.quality(), sampling, run=config.name, step=0, split=split,

@@ -156,9 +156,13 @@ def _time_lines(seconds: float, batch: Batch, speed: float) -> list[str]:
         torch.cuda.get_device_name() if torch.cuda.is_available() else f"this CPU, {torch.get_num_threads()} threads"
     )
     return [
-        f"at most {time_text(seconds)}, {time_text(seconds / batch.steps)} a step: every completion at its limit",
+        f"at most {_about(seconds)}, {_about(seconds / batch.steps)} a step: every completion at its limit",
         f"from {speed / 1e9:,.0f} GFLOP/s, a matrix product measured on {where}; loading the base not counted",
     ]
+
+
+def _about(seconds: float) -> str:
+    return time_text(seconds) if seconds >= 10 else f"{seconds:.2g}s"
 
 
 def size_text(count: float) -> str:

@@ -76,7 +76,7 @@ def check_batch(config: RunConfig, processes: int) -> None:
     """Groups must be whole on every rank."""
     args = config.grpo()
     rows = args.per_device_train_batch_size * (args.steps_per_generation or 1)
-    if rows % args.num_generations:
+    if rows % int(args.num_generations or 1):
         raise BadInput(
             f"{config.path}: num_generations {args.num_generations} does not divide each rank's batch of {rows} rows "
             f"(per_device_train_batch_size {args.per_device_train_batch_size} x steps_per_generation "

@@ -72,9 +72,7 @@ def run(config: RunConfig, recipe: Recipe, resume: bool = False) -> Path:
         folder.start(config, run_facts(config, base.as_dict(), job.env.version, job.rewards, args.world_size))
     try:
         args.output_dir = str(folder.checkpoints)
-        stopped = _fit(
-            config, job, recipe(config, args, job, model, chat, folder), folder, checkpoint, args.max_completion_length
-        )
+        stopped = _fit(config, job, recipe(config, args, job, model, chat, folder), folder, checkpoint)
     except BaseException:
         if main:
             folder.update(status="failed", finished=now())
@@ -86,13 +84,12 @@ def run(config: RunConfig, recipe: Recipe, resume: bool = False) -> Path:
     return folder.path
 
 
-def _fit(
-    config: RunConfig, job: Job, trainer: Any, folder: RunFolder, checkpoint: Path | None, max_tokens: int
-) -> bool:
+def _fit(config: RunConfig, job: Job, trainer: Any, folder: RunFolder, checkpoint: Path | None) -> bool:
     """Train, select, save; True where a signal stopped it before the end."""
+    trainer.decode_rows = config.job.decode_rows
     best = _Best(folder.checkpoints / "best.safetensors", trainer)
     validation = Validation(
-        _validator(config, job, trainer, folder, max_tokens), config.job.validate_every, best.keep, best.read(checkpoint),
+        _validator(config, job, trainer, folder), config.job.validate_every, best.keep, best.read(checkpoint),
         done=int(checkpoint.name.rpartition("-")[2]) if checkpoint else -1,
     )  # fmt: skip
     signals = StopOnSignal(trainer.any_rank)
@@ -162,9 +159,7 @@ class _Best:
         return load_file(self.path) if self.path.exists() else None
 
 
-def _validator(
-    config: RunConfig, job: Job, trainer: Rolling, folder: RunFolder, max_tokens: int
-) -> Callable[[int], float]:
+def _validator(config: RunConfig, job: Job, trainer: Rolling, folder: RunFolder) -> Callable[[int], float]:
     """step -> mean quality on validation, each rank measuring its share; the rollouts go into the records."""
     if not job.validation or not config.job.validate_every:
         return lambda step: math.nan
@@ -175,7 +170,7 @@ def _validator(
     each = -(-len(job.validation) // world)
     mine = [job.validation[i % len(job.validation)] for i in range(rank * each, (rank + 1) * each)]
     own = max(0, min(each, len(job.validation) - rank * each))
-    sampling = sampling_of(config.evaluation, max_tokens)
+    sampling = sampling_of(config.evaluation, config.max_tokens)
 
     def quality(step: int) -> float:
         trainer.engine.sync(None, step)

@@ -75,7 +75,8 @@ class Reward:
         batch: bool = False,
     ) -> None:
         self.function = function
-        self.name = self.__name__ = name or getattr(function, "__name__", type(function).__name__)
+        self.name = str(name or getattr(function, "__name__", type(function).__name__))
+        self.__name__ = self.name  # TRL names its metrics by it
         self.weight = float(weight)
         self.needs_reference = needs_reference
         self.batch = batch

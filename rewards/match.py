@@ -29,9 +29,5 @@ def number(completion: str, answer: str) -> float:
     The gold answer is read the same way, so GSM8K's worked solutions serve as they are. Known ways of being gamed: a
     completion that ends in many numbers is judged by the last one alone.
     """
-    found = hash_answer(completion) or last_number(completion)
-    gold = hash_answer(str(answer)) or last_number(str(answer))
-    try:
-        return float(found is not None and gold is not None and float(found) == float(gold))
-    except ValueError:
-        return 0.0
+    found, gold = (last_number(hash_answer(text) or text) for text in (completion, str(answer)))
+    return float(found is not None and gold is not None and float(found) == float(gold))

@@ -4,7 +4,7 @@ Prints accuracy before and after with Wilson intervals, the paired difference wi
 smallest difference the sample could have shown, and pass@k where several rollouts an item were drawn. The rollouts go
 into the run's records/, the figures into its results.json.
 
-    journeyman evaluate runs/arithmetic-grpo-seed42
+    journeyman evaluate runs/arithmetic-nano-grpo-seed42
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Publish a run's adapter: plain PEFT files and a model card that states what was measured.
 
-journeyman publish runs/arithmetic-grpo-seed42 --export my-adapter
-journeyman publish runs/arithmetic-grpo-seed42 --repo you/name --dry-run
+journeyman publish runs/arithmetic-nano-grpo-seed42 --export my-adapter
+journeyman publish runs/arithmetic-nano-grpo-seed42 --repo you/name --dry-run
 """
 
 from __future__ import annotations

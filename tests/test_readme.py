@@ -96,7 +96,7 @@ def test_commands_and_keys_of_every_document_exist(path):
         if kind == "bash":
             for command in commands(text):
                 check_only(command)
-    assert "/work/" not in path.read_text(encoding="utf-8")
+    assert str(ROOT) not in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

@@ -51,6 +51,11 @@ class RunConfig:
     """What was laid on the file; `values` holds it already."""
 
     @property
+    def folder(self) -> Path:
+        """Where relative paths in the file are looked for."""
+        return Path(self.job.folder or self.path.parent)
+
+    @property
     def seed(self) -> int:
         """The run's seed: task order, sampling streams, initial adapter."""
         return int(self.trainer.get("seed", 42))
@@ -60,12 +65,18 @@ class RunConfig:
         """The run's name in its records: the same for the same job, recipe and seed, wherever the folder is."""
         given = self.trainer.get("run_name")
         control = "-control" if self.job.shuffle_rewards else ""
-        return str(given or f"{self.job.job}-{self.recipe}-seed{self.seed}{control}")
+        model = str(self.model.model_name_or_path).rstrip("/").rpartition("/")[2].lower()
+        return str(given or f"{self.job.job}-{model}-{self.recipe}-seed{self.seed}{control}")
 
     @property
     def output(self) -> Path:
         """The run folder."""
         return Path(self.trainer.get("output_dir") or Path("runs") / self.name)
+
+    @property
+    def max_tokens(self) -> int:
+        """Most tokens of a completion, in training and evaluation alike."""
+        return int(self.trainer.get("max_completion_length") or GRPOConfig.max_completion_length or 512)
 
     @property
     def evaluation(self) -> dict[str, Any]:
@@ -79,6 +90,7 @@ class RunConfig:
         defaults: dict[str, Any] = {
             "report_to": "trackio", "project": "journeyman", "logging_steps": 1, "save_strategy": "steps", "save_steps": 100,
             "save_total_limit": 2, "seed": self.seed, "disable_tqdm": True, "run_name": self.name,
+            "bf16": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
             "dataloader_pin_memory": torch.cuda.is_available(),
         }  # fmt: skip
         try:
@@ -95,12 +107,12 @@ class RunConfig:
         Raises:
             BadInput: it does not take `environment_kwargs`, or refuses them.
         """
-        cls = load_attribute(self.job.environment, self.path.parent)
+        cls = load_attribute(self.job.environment, self.folder)
         kwargs = dict(self.job.environment_kwargs)
         parameters = inspect.signature(cls).parameters if callable(cls) else {}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             if "base" in parameters:
-                kwargs.setdefault("base", str(self.path.parent))
+                kwargs.setdefault("base", str(self.folder))
             check_keys(kwargs, [p for p in parameters if p != "self"], f"{self.path}: environment_kwargs")
         try:
             env = cls(**kwargs)
@@ -126,7 +138,7 @@ class RunConfig:
                 raise BadInput(
                     f"{self.path}: rewards: {spec!r} should be module:function, or {{reward: ..., weight: ...}}"
                 )
-            function = as_reward(load_attribute(path, self.path.parent))
+            function = as_reward(load_attribute(path, self.folder))
             functions.append(function if weight is None else function.weighing(coerce(weight, float, "weight", path)))
         names = [function.name for function in functions]
         if len(set(names)) < len(names):
@@ -175,8 +187,10 @@ def load_config(job: str | Path, overrides: Mapping[str, Any] | None = None, rec
         raise BadInput(f"{path}: the key 'rewards' is missing; it lists reward functions, as module:function")
     if values.get("use_vllm"):
         raise BadInput(f"{path}: use_vllm: rollouts come from the transformers engine in this version; remove the key")
-    job_config.job = job_config.job or (path.parent.name if path.name != "config.yaml" else "job")
-    values["job"] = job_config.job
+    folder = path.resolve().parent
+    job_config.job = job_config.job or (folder.name if (folder / "job.yaml").exists() else path.stem)
+    job_config.folder = job_config.folder or str(folder)
+    values |= {"job": job_config.job, "folder": job_config.folder}
     lora = {**DEFAULT_LORA, **job_config.lora}
     check_keys(lora, field_types(LoraConfig), f"{path}: lora")
     try:

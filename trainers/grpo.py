@@ -44,6 +44,11 @@ class Trainer(Rolling, GRPOTrainer):
         shuffle_rewards: permute rewards within each group (the control of a proof).
     """
 
+    args: Any
+    num_generations: int
+    max_completion_length: int
+    _buffered_inputs: Any
+
     def __init__(
         self,
         model: Any,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from huggingface_hub.errors import HFValidationError
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import save_file
@@ -73,6 +74,7 @@ def load_base(config: RunConfig, env: Environment) -> tuple[Any, Chat, Base]:
         BadInput: not to be found (offline, misspelled), no causal language model, or 4-bit where it can't run.
     """
     path = base_path(config, env)
+    transformers.utils.logging.disable_progress_bar()
     model = _from_pretrained(AutoModelForCausalLM, config, path, **_model_options(config))
     chat = load_chat(config, path)
     if config.model.model_name_or_path == NANO:
@@ -125,7 +127,10 @@ def _from_pretrained(cls: Any, config: RunConfig, path: str, **options: Any) -> 
         return cls.from_pretrained(path, **options)
     try:
         return cls.from_pretrained(
-            path, revision=model.model_revision, trust_remote_code=model.trust_remote_code, **options
+            path,
+            revision=model.model_revision,
+            trust_remote_code=bool(config.trainer.get("trust_remote_code", False)),
+            **options,
         )
     except (OSError, HFValidationError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -138,7 +143,8 @@ def _from_pretrained(cls: Any, config: RunConfig, path: str, **options: Any) -> 
 def adapter_state(model: Any) -> dict[str, torch.Tensor]:
     """A copy of the adapter's tensors on the CPU, whole also where they are sharded (a collective call then)."""
     state = {}
-    for name, tensor in get_peft_model_state_dict(model).items():
+    # Without this PEFT would add the whole embedding where the adapter has a part in it.
+    for name, tensor in get_peft_model_state_dict(model, save_embedding_layers=False).items():
         whole = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
         state[name] = whole.detach().cpu().clone().contiguous()
     return state
@@ -185,7 +191,8 @@ def update_norm(state: Mapping[str, torch.Tensor], lora: LoraConfig) -> float:
     scale = lora.lora_alpha / (lora.r**0.5 if lora.use_rslora else lora.r)
     total = 0.0
     for name, a in state.items():
-        b = state.get(name.replace("lora_A", "lora_B"))
-        if "lora_A" in name and b is not None:
-            total += float((b.float() @ a.float()).square().sum()) * scale**2
+        b = state.get(name.replace("lora_A", "lora_B").replace("lora_embedding_A", "lora_embedding_B"))
+        if ("lora_A" in name or "lora_embedding_A" in name) and b is not None:
+            # The norm of B A through the two small Gram matrices: B A itself may be as large as the embedding.
+            total += float(((b.float().T @ b.float()) * (a.float() @ a.float().T)).sum()) * scale**2
     return float(total**0.5)

@@ -18,6 +18,8 @@ class Rolling:
     model: Any
     accelerator: Any
     chat: Chat
+    decode_rows: int = 1024
+    """Rollouts decoded at once."""
     _engine: Engine | None = None
 
     @property
@@ -28,6 +30,7 @@ class Rolling:
                 self.model,
                 self.chat.tokenizer.pad_token_id,
                 end_ids(self.chat.tokenizer, getattr(self.model, "generation_config", None)),
+                max_rows=self.decode_rows,
                 any_rank=self.any_rank if self.sharded else None,
             )
         return self._engine

@@ -45,7 +45,7 @@ class Supervised(Rolling, Trainer):
         super().__init__(
             model=model,
             args=TrainingArguments(**{**defaults, **options, "output_dir": str(folder)}),
-            train_dataset=list(examples),  # type: ignore[arg-type]
+            train_dataset=list(examples),
             data_collator=lambda rows: batch_of(rows, pad_id),
         )
         self.chat = chat

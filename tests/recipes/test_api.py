@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import journeyman
 import pytest
@@ -22,7 +23,7 @@ def test_it_trains_in_this_process_and_returns_the_folder(tiny, tiny_base, tmp_p
 @pytest.mark.parametrize(("code", "error"), [(2, BadInput), (75, Stopped), (1, RuntimeError), (0, None)])
 def test_how_several_processes_end(tiny, tiny_base, tmp_path, monkeypatch, code, error):
     monkeypatch.setattr(api, "launch", lambda config, words, resume: code)
-    values = {"accelerate": "two-cpu", "output_dir": str(tmp_path / "run")}
+    values: dict[str, Any] = {"accelerate": "two-cpu", "output_dir": str(tmp_path / "run")}
     if error is None:
         assert api.train(tiny, **values) == tmp_path / "run"
         return

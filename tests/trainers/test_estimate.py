@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from journeyman.trainers.estimate import (
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
 
-QWEN3 = {
+QWEN3: dict[str, Any] = {
     "hidden_size": 1024,
     "num_hidden_layers": 28,
     "num_attention_heads": 16,
