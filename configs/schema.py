@@ -58,8 +58,6 @@ class JobConfig:
     """Fields of PEFT's `LoraConfig`; LoRA of rank 32 on all linear layers where not given."""
     nano: dict[str, Any] = field(default_factory=dict)
     """Options of the embedded base model, where `model_name_or_path` is `nano`."""
-    base: str | None = None
-    """Where relative paths are looked for after the current folder; the file's own folder where not given."""
     accelerate: str | None = None
     """A launch shape of `configs/accelerate/` by name, or the path of an Accelerate config file."""
 

@@ -7,6 +7,7 @@ table that can't be read is a BadInput naming it.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 from collections.abc import Collection, Iterator
@@ -106,13 +107,28 @@ def _read_file(where: str, file: Path) -> Any:
                 raise BadInput(f"{where}: the column '{twice}' is there twice; rename one of them")
             texts = datasets.Features({column: datasets.Value("string") for column in header})
             options = {"sep": separator, "features": texts, "keep_default_na": False, "encoding": "utf-8-sig"}
-        return datasets.load_dataset(kind, data_files=[str(file)], split="train", **options)
+        with _no_bars():
+            return datasets.load_dataset(kind, data_files=[str(file)], split="train", **options)
     except BadInput:
         raise
     except Exception as error:  # whatever the parsers below `datasets` raise
         if any(sign in _reason(error) for sign in ("corresponds to no data", "BatchSize must be greater than 0")):
             raise BadInput(f"{where}: the table has no rows; give one that has") from None
         raise BadInput(f"{where}: not a readable {kind} file: {_reason(error)}") from error
+
+
+@contextlib.contextmanager
+def _no_bars() -> Iterator[None]:
+    """A file on the disk is read in a moment and needs no progress bar; a download from the Hub keeps its own."""
+    import datasets
+
+    hidden = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not hidden:
+            datasets.enable_progress_bars()
 
 
 def _read_dataset(source: Source) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from trl import GRPOConfig
 from trl.chat_template_utils import supports_tool_calling
 
 from ..configs import BadInput
@@ -74,14 +75,19 @@ def _has_oracle(env: Environment, row: Row) -> bool:
 
 def check_batch(config: RunConfig, processes: int) -> None:
     """Groups must be whole on every rank."""
-    args = config.grpo()
-    rows = args.per_device_train_batch_size * (args.steps_per_generation or 1)
-    if rows % int(args.num_generations or 1):
+    # Before TRL's own check, which is of all ranks together and names a key that nobody wrote.
+    given = config.trainer
+    each = int(given.get("per_device_train_batch_size", GRPOConfig.per_device_train_batch_size))
+    steps = int(given.get("steps_per_generation") or given.get("gradient_accumulation_steps") or 1)
+    if given.get("generation_batch_size"):
+        steps = int(given["generation_batch_size"]) // (each * processes)
+    group = int(given.get("num_generations", GRPOConfig.num_generations))
+    if group > 1 and each * steps % group:
         raise BadInput(
-            f"{config.path}: num_generations {args.num_generations} does not divide each rank's batch of {rows} rows "
-            f"(per_device_train_batch_size {args.per_device_train_batch_size} x steps_per_generation "
-            f"{args.steps_per_generation}); change one of them"
+            f"{config.path}: num_generations {group} does not divide each rank's batch of {each * steps} rows "
+            f"(per_device_train_batch_size {each} x steps_per_generation {steps}); change one of them"
         )
+    config.grpo()
 
 
 def check_model(config: RunConfig, args: Any, job: Job, model: Any, chat: Chat) -> None:

@@ -10,6 +10,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from .. import __version__
 from ..configs.errors import EXIT_BAD_INPUT, EXIT_RESUMABLE, BadInput, Stopped
@@ -23,9 +24,17 @@ EPILOG = """jobs: a name (arithmetic, triage, gsm8k) or the path of a YAML file
 exit codes: 0 done, 2 bad input, 75 stopped by a signal and resumable, 1 anything else"""
 
 
+class _Parser(argparse.ArgumentParser):
+    """A word that can't be read is bad input like any other: one line, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage."""
+        raise BadInput(f"{message} ({self.prog} --help says what there is)")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="journeyman", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"journeyman {__version__}")
@@ -43,14 +52,14 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
     parser = build_parser()
-    args, rest = parser.parse_known_args(argv)
-    if args.command is None:
-        parser.print_help()
-        raise SystemExit(0)
-    if rest and not args.takes_overrides:
-        parser.error(f"journeyman {args.command} takes no {' '.join(rest)}")
-    args.overrides = rest
     try:
+        args, rest = parser.parse_known_args(argv)
+        if args.command is None:
+            parser.print_help()
+            raise SystemExit(0)
+        if rest and not args.takes_overrides:
+            parser.error(f"journeyman {args.command} takes no {' '.join(rest)}")
+        args.overrides = rest
         code = args.run(args)
     except BadInput as error:
         print(f"journeyman: {error}", file=sys.stderr)

@@ -20,7 +20,7 @@ TAKES_OVERRIDES = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own flags."""
     parser.add_argument("job", metavar="CONFIG", help="a shipped job's name or the path of a YAML file")
-    parser.add_argument("--recipe", default="grpo", choices=["grpo"], help="how it is learned (default: grpo)")
+    parser.add_argument("--recipe", default="grpo", choices=["grpo", "sft"], help="how it is learned (default: grpo)")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the run's folder")
     parser.add_argument(
         "--dry-run", action="store_true",

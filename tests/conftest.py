@@ -32,7 +32,8 @@ class Larger(Generated):
 
     def generate(self, rng):
         a, b = (rng.randrange(10, 100) for _ in range(2))
-        return {"prompt": "x " * self.padding + f"{a} {b}", "answer": str(max(a, b))[0]}
+        padding = "".join(rng.choice("abcdefghij") for _ in range(self.padding))
+        return {"prompt": f"{padding}{a} {b}", "answer": str(max(a, b))[0]}
 
 
 def nothing():

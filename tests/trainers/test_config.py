@@ -1,10 +1,11 @@
 import pytest
 import yaml
 from journeyman.configs import BadInput
-from journeyman.configs.read import shipped_jobs
+from journeyman.configs.read import CONFIGS
 from journeyman.recipes.command import overrides
 from journeyman.trainers.config import load_config, nested
 
+SHIPPED = sorted(p for p in CONFIGS.glob("*/*.yaml") if (p.parent / "job.yaml").exists() and p.stem != "job")
 GIVEN = [
     ("--learning_rate 1e-3", {"learning_rate": 1e-3}),
     ("--learning_rate=5", {"learning_rate": 5.0}),
@@ -87,14 +88,19 @@ def test_weights_and_quality(make_job, tmp_path):
 
 
 def test_names_say_job_recipe_seed_and_control(tiny):
-    assert load_config(tiny, {"job": "j", "seed": 3}).name == "j-grpo-seed3"
-    assert load_config(tiny, {"job": "j", "shuffle_rewards": True}, "sft").name == "j-sft-seed7-control"
-    assert str(load_config(tiny, {"job": "j"}).output) == "runs/j-grpo-seed7"
+    assert load_config(tiny, {"job": "j", "seed": 3}).name == "j-nano-grpo-seed3"
+    assert load_config(tiny, {"job": "j", "shuffle_rewards": True}, "sft").name == "j-nano-sft-seed7-control"
+    assert load_config(tiny, {"model_name_or_path": "Qwen/Qwen3-0.6B"}).name == "tiny-qwen3-0.6b-grpo-seed7"
+    assert str(load_config(tiny, {"job": "j"}).output) == "runs/j-nano-grpo-seed7"
 
 
-@pytest.mark.parametrize("job", sorted(shipped_jobs()))
-def test_every_shipped_job_is_read(job):
-    assert load_config(job).job.job == job
+@pytest.mark.parametrize("path", SHIPPED, ids=[f"{path.parent.name}-{path.stem}" for path in SHIPPED])
+def test_every_shipped_run_is_read(path):
+    config = load_config(path)
+
+    assert config.job.job == path.parent.name
+    assert config.grpo().generation_batch_size % config.grpo().num_generations == 0
+    assert config.quality() in [reward.name for reward in config.rewards()]
 
 
 WRONG = {
