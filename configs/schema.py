@@ -7,6 +7,7 @@ their own names; `lora:` is a mapping for PEFT's `LoraConfig`. The comment under
 from __future__ import annotations
 
 import dataclasses
+import enum
 import types
 import typing
 from collections.abc import Mapping
@@ -118,6 +119,8 @@ def coerce(value: Any, hint: Any, key: str, where: str) -> Any:
     elif (origin or hint) in (list, dict):
         if isinstance(value, origin or hint):
             return value
+    elif value is False and isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return "no"  # which YAML reads as false: `save_strategy: no`
     elif isinstance(value, str) or value is None:  # enumerations and the like: their own class has the last word
         return value
     raise BadInput(f"{where}: {key} is {value!r} ({type(value).__name__}); it should be {_spelled(hint)}")

@@ -11,12 +11,12 @@ from typing import Any
 
 from ..configs import BadInput
 from ..envs.core import Environment, Row
-from ..rewards.core import Reward, Scored, score
+from ..rewards.core import Reward
 from ..rollouts.chat import Chat
 from ..rollouts.collect import collect
 from ..rollouts.engine import Engine, Sampling
 from ..rollouts.record import Rollout
-from ..trainers.grpo import record_scores
+from ..rollouts.scoring import score_rollouts
 
 
 def sampling_of(evaluation: Mapping[str, Any], max_tokens: int) -> Sampling:
@@ -57,11 +57,7 @@ def measure(
         run=run, step=step, split=split, seed=seed, group_size=k, first_row=first_row, context=context,
         on_finished=on_finished,
     )  # fmt: skip
-    items = [
-        Scored(row, rollout.messages[len(row["prompt"]) :], rollout.completion_ids, rollout.stop_reason)
-        for row, rollout in zip(repeated, rollouts, strict=True)
-    ]
-    record_scores(rollouts, score(rewards, items), quality, {reward.name: reward.source_hash for reward in rewards})
+    score_rollouts(rewards, repeated, rollouts, quality)
     return rollouts
 
 

@@ -81,7 +81,7 @@ def check_batch(config: RunConfig, processes: int) -> None:
     steps = int(given.get("steps_per_generation") or given.get("gradient_accumulation_steps") or 1)
     if given.get("generation_batch_size"):
         steps = int(given["generation_batch_size"]) // (each * processes)
-    group = int(given.get("num_generations", GRPOConfig.num_generations))
+    group = int(given.get("num_generations") or GRPOConfig.num_generations or 8)
     if group > 1 and each * steps % group:
         raise BadInput(
             f"{config.path}: num_generations {group} does not divide each rank's batch of {each * steps} rows "

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..configs import BadInput
+from ..configs import BadInput, Stopped
+from ..configs.errors import EXIT_BAD_INPUT, EXIT_RESUMABLE
 from ..envs.core import Environment, Row
 from ..evals.evaluate import compare, held_out, store
 from ..evals.measure import by_item
@@ -142,33 +143,37 @@ def prove(
 
 def train_arms(job: str, recipe: str, folder: Path, arms: Mapping[str, Mapping[str, Any]]) -> None:
     """Train the arms that aren't finished: side by side on a CPU with a core for each, else one after another."""
-    todo = []
+    todo: dict[str, list[str]] = {}
     for name, values in arms.items():
         run = RunFolder(folder / name)
         status = run.read().get("status") if run.facts.exists() else None
-        if status == "finished":
-            continue
-        flags = [f"--{key}={json.dumps(value)}" for key, value in values.items()] + [f"--output_dir={run.path}"]
-        again = ["--resume"] if status else []
-        todo.append([sys.executable, "-m", "journeyman.scripts.main", "train", job, "--recipe", recipe, *flags, *again])
+        if status != "finished":
+            flags = [f"--{key}={json.dumps(value)}" for key, value in values.items()] + [f"--output_dir={run.path}"]
+            flags += ["--resume"] if status else []
+            todo[name] = [sys.executable, "-m", "journeyman.scripts.main", "train", job, "--recipe", recipe, *flags]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     together = not torch.cuda.is_available() and cores >= len(todo) > 1
-    env = {**os.environ, **({"OMP_NUM_THREADS": str(cores // len(todo))} if together else {})}
+    threads = {"OMP_NUM_THREADS": str(cores // len(todo))} if together else {}
     running: list[subprocess.Popen[bytes]] = []
     try:
-        for command in todo:
+        for name, command in todo.items():
+            env = {**os.environ, **threads, "JOURNEYMAN_LABEL": f"{name:<8}"}
             running.append(subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL))
             if not together:
                 running[-1].wait()
-        codes = [process.wait() for process in running]
+        codes = {process.wait() for process in running}
     except BaseException:
         for process in running:
             process.terminate()
         for process in running:
             process.wait()
         raise
+    if EXIT_RESUMABLE in codes:
+        raise Stopped(f"{folder}: stopped at a checkpoint; the same command with --resume goes on")
+    if EXIT_BAD_INPUT in codes:
+        raise BadInput(f"{folder}: a training run was refused; its message stands above")
     if any(codes):
-        raise BadInput(f"{folder}: a training run ended with exit code {max(codes)}; its message stands above")
+        raise SystemExit(1)  # its traceback stands above
 
 
 def measure_arms(config: RunConfig, env: Environment, folder: Path) -> None:

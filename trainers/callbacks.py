@@ -6,6 +6,7 @@ Always true here: the trainer gets evaluation as a function; nothing in here cha
 from __future__ import annotations
 
 import math
+import os
 import signal
 import sys
 import threading
@@ -127,13 +128,14 @@ class LiveLine(TrainerCallback):
 
     def __init__(self, validation: Validation, limit: float | None = None) -> None:
         self.validation, self.limit = validation, limit
+        self.label = os.environ.get("JOURNEYMAN_LABEL", "")  # set where several runs write to one terminal
         self.console = Console(file=sys.stderr)
         self.progress: Progress | None = None
         self.printed = self.began = self.first = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.began, self.first = time.monotonic(), state.global_step
-        if self.console.is_terminal:
+        if self.console.is_terminal and not self.label:
             self.progress = Progress(
                 TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"),
                 TimeRemainingColumn(), console=self.console,
@@ -157,7 +159,7 @@ class LiveLine(TrainerCallback):
             if self.limit is not None:
                 left = min(left, max(0.0, self.limit - (self.printed - self.began)))
             steps = f"{state.global_step}/{state.max_steps}" if self.limit is None else str(state.global_step)
-            print(f"step {steps}  {text}  {time_text(left)} left", file=sys.stderr, flush=True)
+            print(f"{self.label}step {steps}  {text}  {time_text(left)} left", file=sys.stderr, flush=True)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.progress is not None:

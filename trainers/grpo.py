@@ -20,11 +20,12 @@ from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import pad, split_tensor_dict, use_adapter
 
 from ..envs.core import Environment, Row
-from ..rewards.core import Reward, Scored, Scores, score
+from ..rewards.core import Reward, Scores
 from ..rollouts.chat import Chat
 from ..rollouts.collect import collect
 from ..rollouts.engine import Sampling
 from ..rollouts.record import RecordWriter, Rollout, StopReason
+from ..rollouts.scoring import score_rollouts
 from .advantages import advantages, permuted
 from .rolling import Rolling, context_length, next_token_logits
 
@@ -75,7 +76,6 @@ class Trainer(Rolling, GRPOTrainer):
         self.run, self.max_error_rate, self.shuffle_rewards = run, max_error_rate, shuffle_rewards
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         self.writer = RecordWriter(records, "train" if world == 1 else f"train-rank{rank}")
-        self.hashes = {reward.name: reward.source_hash for reward in rewards}
         self._rows_of_step = (-1, 0)
         self._failed = self._scored = 0
 
@@ -121,14 +121,10 @@ class Trainer(Rolling, GRPOTrainer):
         return Sampling(self.max_completion_length, self.temperature, self.top_p, self.top_k or 0, self.min_p or 0.0)
 
     def _score(self, rows: Sequence[Row], rollouts: Sequence[Rollout]) -> Scores:
-        items = [
-            Scored(row, rollout.messages[len(row["prompt"]) :], rollout.completion_ids, rollout.stop_reason)
-            for row, rollout in zip(rows, rollouts, strict=True)
-        ]
-        scores = score(
-            self.rewards, items, trainer_state=self.state, log_extra=lambda *_: None, log_metric=self._log_metric
-        )
-        record_scores(rollouts, scores, self.quality, self.hashes)
+        scores = score_rollouts(
+            self.rewards, rows, rollouts, self.quality, trainer_state=self.state, log_extra=lambda *_: None,
+            log_metric=self._log_metric,
+        )  # fmt: skip
         self._failed += sum(error is not None for error in scores.errors)
         self._scored += len(rows)
         if self._failed > self.max_error_rate * self._scored:
@@ -241,15 +237,6 @@ class Trainer(Rolling, GRPOTrainer):
         metrics["quality"].append(_mean([r.quality for r in rollouts if r.quality is not None]))
         metrics["tokens_per_second"].append(sum(lengths) * self.accelerator.num_processes / max(seconds, 1e-9))
         metrics["generation_seconds"].append(seconds)
-
-
-def record_scores(rollouts: Sequence[Rollout], scores: Scores, quality: str, hashes: dict[str, str]) -> None:
-    """Write what the rewards said into the records."""
-    for i, rollout in enumerate(rollouts):
-        rollout.rewards = scores.of(i)
-        rollout.quality = rollout.rewards[quality]
-        rollout.error = scores.errors[i]
-        rollout.reward_hashes = hashes
 
 
 def _mean(values: Any) -> float:

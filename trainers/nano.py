@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -124,6 +125,7 @@ def build(
     env: Environment, job: str, options: NanoOptions, rows: Sequence[Row], validation: Sequence[Row], folder: Path
 ) -> None:
     """Train tokenizer and model on `rows` and save them in `folder`, with `nano.json` saying how it went."""
+    transformers.utils.logging.disable_progress_bar()
     words: list[str] = list(getattr(env, "labels", None) or [])
     plain = Chat(train_tokenizer([], [], 300))  # only its template is used: texts as they will be rendered
     texts = [plain.text(row["prompt"]) + env.oracle(row) for row in rows]

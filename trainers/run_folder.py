@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import subprocess
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 
 from ..configs import BadInput
-from ..configs.read import read_yaml
+from ..configs.read import CONFIGS, read_yaml
 from ..rewards.core import Reward
 from .config import RunConfig
 
@@ -170,8 +171,15 @@ def run_facts(
 
 
 def command(config: RunConfig) -> str:
-    """The command that repeats the run from its own config.yaml."""
-    return f"journeyman train {config.path.name if config.path.name != 'nano.yaml' else config.job.job} --seed {config.seed}"
+    """The command that repeats the run: a shipped job by its name or path, another file by its name."""
+    path = config.path.resolve()
+    name = path.name
+    if path.is_relative_to(CONFIGS):
+        name = path.parent.name if path.name == "nano.yaml" else f"configs/{path.relative_to(CONFIGS).as_posix()}"
+    words = {**config.overrides, "seed": config.seed}
+    flags = [f"--{key} {shlex.quote(json.dumps(value))}" for key, value in words.items() if key != "output_dir"]
+    recipe = [] if config.recipe == "grpo" else [f"--recipe {config.recipe}"]
+    return " ".join(["journeyman train", name, *recipe, *flags])
 
 
 def versions() -> dict[str, str]:

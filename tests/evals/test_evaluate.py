@@ -112,7 +112,9 @@ def test_the_adapter_is_plain_peft_and_scores_what_was_recorded(measured, tiny_b
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_base), run / "adapter").eval()
     tokenizer = AutoTokenizer.from_pretrained(run / "adapter")
     for r in list(read_records(run, "heldout-after"))[:12]:
-        ids = tokenizer.apply_chat_template(r.messages[:-1], add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        ids = tokenizer.apply_chat_template(
+            r.messages[:-1], add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
         assert ids["input_ids"][0].tolist() == r.prompt_ids
         with torch.no_grad():
             new = model.generate(**ids, do_sample=False, max_new_tokens=3)[0, len(r.prompt_ids) :].tolist()

@@ -59,7 +59,11 @@ def test_the_control_differs_in_its_rewards_order_and_in_nothing_else(proven):
 
     assert {key for key in {*real, *control} if real.get(key) != control.get(key)} == {"shuffle_rewards", "output_dir"}
     first = [
-        [(r.item, r.prompt_ids, r.completion_ids, r.rewards) for r in read_records(folder / name, "train") if r.step == 0]
+        [
+            (r.item, r.prompt_ids, r.completion_ids, r.rewards)
+            for r in read_records(folder / name, "train")
+            if r.step == 0
+        ]
         for name in (REAL, CONTROL)
     ]
     assert first[0] == first[1]
@@ -98,7 +102,13 @@ def test_resuming_a_finished_proof_trains_nothing(proven, tiny, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("real", "control", "beyond", "passed"),
-    [(0.1, -0.1, 0.1, True), (-0.1, -0.1, 0.1, False), (0.1, 0.1, 0.1, False), (0.1, -0.1, -0.1, False), (0.0, 0.0, 0.1, False)],
+    [
+        (0.1, -0.1, 0.1, True),
+        (-0.1, -0.1, 0.1, False),
+        (0.1, 0.1, 0.1, False),
+        (0.1, -0.1, -0.1, False),
+        (0.0, 0.0, 0.1, False),
+    ],
 )
 def test_all_three_conditions_must_hold(proven, real, control, beyond, passed):
     """By the lower ends of the intervals."""

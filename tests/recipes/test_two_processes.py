@@ -17,10 +17,14 @@ def test_two_processes_train_one_adapter(cli, tiny, tiny_base, train_here, tmp_p
     assert done.code == 0, done.err
 
     facts = json.loads((run / "run.json").read_text())
-    assert facts["status"] == "finished" and facts["processes"] == 2 and facts["steps"] == 3 and facts["update_norm"] > 0
+    assert (
+        facts["status"] == "finished" and facts["processes"] == 2 and facts["steps"] == 3 and facts["update_norm"] > 0
+    )
     for rank in range(2):
         mine = list(read_records(run, f"train-rank{rank}"))
-        assert sorted((r.step, r.row) for r in mine) == [(s, r) for s in range(3) for r in range(8 * rank, 8 * rank + 8)]
+        assert sorted((r.step, r.row) for r in mine) == [
+            (s, r) for s in range(3) for r in range(8 * rank, 8 * rank + 8)
+        ]
         assert len(list(read_records(run, f"validation-rank{rank}"))) == 2 * 8
     every = list(read_records(run, "train"))
     for step in range(3):

@@ -24,7 +24,7 @@ def test_the_fields_are_those_of_the_design():
     env_mask, rewards, quality, advantage, stop_reason, turns, tool_calls, tokens_in, tokens_cached, tokens_out,
     first_token_s, latency_s, cost, error, env_version, reward_hashes"""
 
-    assert FIELDS == tuple(name.strip() for name in said.split(","))
+    assert tuple(name.strip() for name in said.split(",")) == FIELDS
     assert rollout(3, step=2).key == ("r", 2, 3)
 
 

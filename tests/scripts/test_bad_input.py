@@ -261,7 +261,7 @@ def test_prompts_longer_than_the_models_context(recipe, job, tmp_path):
     from journeyman.trainers.config import load_config
     from journeyman.trainers.models import base_path
 
-    path = job(environment_kwargs={"padding": 100})
+    path = job(environment_kwargs={"padding": 100}, nano={"steps": 1, "demonstrations": 20, "context": 64})
     config = load_config(path)
     base_path(config, config.environment())  # built now: the line of its progress is no complaint
 

@@ -17,6 +17,7 @@ GIVEN = [
     ("--evaluation.k 4 --evaluation.temperature 1", {"evaluation": {"k": 4, "temperature": 1}}),
     ("--environment_kwargs {padding: 2}", {"environment_kwargs": {"padding": 2}}),
     ("--heldout_rows null", {"heldout_rows": None}),
+    ("--save_strategy no", {"save_strategy": "no"}),
 ]
 
 
@@ -96,7 +97,7 @@ def test_names_say_job_recipe_seed_and_control(tiny):
 
 @pytest.mark.parametrize("path", SHIPPED, ids=[f"{path.parent.name}-{path.stem}" for path in SHIPPED])
 def test_every_shipped_run_is_read(path):
-    config = load_config(path)
+    config = load_config(path, {"bf16": False})  # a CPU's TRL refuses it
 
     assert config.job.job == path.parent.name
     assert config.grpo().generation_batch_size % config.grpo().num_generations == 0

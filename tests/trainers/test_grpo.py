@@ -57,7 +57,7 @@ def policy(config, job):
     model = get_peft_model(model, config.lora)
     for name, parameter in sorted(model.named_parameters()):
         if "lora_" in name:
-            torch.nn.init.normal_(parameter, std=0.2)
+            torch.nn.init.normal_(parameter, std=0.05)
     return model, chat
 
 
@@ -141,7 +141,7 @@ def test_a_step_moves_the_adapter_as_stock_trl_does(tiny, tiny_base, tmp_path, c
     assert len({tuple(r.completion_ids) for r in rollouts}) > 4 and any(r.advantage for r in rollouts)
     theirs = step_of_stock(config, job, rollouts)
 
-    assert (theirs - before).norm() > 1e-3
+    assert (theirs - before).norm() > 1e-4
     assert (ours - theirs).norm() < 1e-5 * (theirs - before).norm()
 
 

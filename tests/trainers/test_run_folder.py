@@ -118,7 +118,7 @@ def test_a_folder_is_never_taken_in_silence(run_copy, tiny, spoil, resume, messa
     spoil(run_copy, config)
     before = sorted(p for p in run_copy.parent.rglob("*"))
 
-    with pytest.raises(BadInput, match="choose another --output_dir|resume|JSON|another run") as error:
+    with pytest.raises(BadInput, match=r"choose another --output_dir|resume|JSON|another run") as error:
         RunFolder(config.output).check(config, resume)
     assert message in str(error.value)
     assert sorted(p for p in run_copy.parent.rglob("*")) == before
