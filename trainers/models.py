@@ -20,6 +20,7 @@ import torch
 import transformers
 from huggingface_hub.errors import HFValidationError
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.utils.other import get_pattern_key
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from trl import get_quantization_config
@@ -188,11 +189,14 @@ def restore_adapter(model: Any, state: Mapping[str, torch.Tensor]) -> None:
 
 def update_norm(state: Mapping[str, torch.Tensor], lora: LoraConfig) -> float:
     """Frobenius norm of what the adapter adds to the base's weights (all `scale * B A` together); 0 for a frozen run."""
-    scale = lora.lora_alpha / (lora.r**0.5 if lora.use_rslora else lora.r)
-    total = 0.0
+    total, pattern = 0.0, dict(lora.alpha_pattern or {})
     for name, a in state.items():
         b = state.get(name.replace("lora_A", "lora_B").replace("lora_embedding_A", "lora_embedding_B"))
-        if ("lora_A" in name or "lora_embedding_A" in name) and b is not None:
-            # The norm of B A through the two small Gram matrices: B A itself may be as large as the embedding.
-            total += float(((b.float().T @ b.float()) * (a.float() @ a.float().T)).sum()) * scale**2
+        if b is None or ("lora_A" not in name and "lora_embedding_A" not in name):
+            continue
+        module = name.partition(".lora_")[0]
+        alpha = pattern.get(get_pattern_key(list(pattern), module), lora.lora_alpha)
+        scale = alpha / (a.shape[0] ** 0.5 if lora.use_rslora else a.shape[0])
+        # Through the two small Gram matrices: B A itself may be as large as the embedding.
+        total += float(((b.float().T @ b.float()) * (a.float() @ a.float().T)).sum()) * scale**2
     return float(total**0.5)

@@ -81,15 +81,24 @@ CONFIGS = {
     "unknown lora key": ({"lora": {"rank": 8}}, [], ["lora: there is no key 'rank'"]),
     "unknown nano option": ({"nano": {"hidden": 8}}, [], ["nano: there is no key 'hidden'", "hidden_size"]),
     "unknown launch shape": ({}, ["--accelerate", "two-cpus"], ["'two-cpus'", "did you mean 'two-cpu'"]),
-    "accelerate config that is no YAML": ({"accelerate": "{folder}/garbage.yaml"}, [], ["garbage.yaml", "Accelerate config"]),
+    "accelerate config that is no YAML": (
+        {"accelerate": "{folder}/garbage.yaml"}, [],
+        ["garbage.yaml", "Accelerate config"],
+    ),
     "accelerate config with an unknown key": (
         {"accelerate": "{folder}/odd.yaml"}, [], ["odd.yaml", "Accelerate config", "colour"]),
     "empty dataset": (table(path="empty.csv"), [], ["empty.csv", "no rows", "give one that has"]),
-    "dataset without a column": (table(path="ten.csv", prompt="{body}"), [], ["ten.csv", "no column 'body'", "question"]),
+    "dataset without a column": (
+        table(path="ten.csv", prompt="{body}"), [],
+        ["ten.csv", "no column 'body'", "question"],
+    ),
     "dataset that is missing": (table(path="eleven.csv"), [], ["eleven.csv: no such file"]),
     "splits that overlap": (
         table(paths={"train": "ten.csv", "heldout": "five.csv"}), [], ["the splits overlap", "remove it from one"]),
-    "held-out rows that aren't there": ({**table(path="ten.csv"), "heldout_rows": 500, "train_rows": None, "validation_rows": 1}, [], ["500 were asked for"]),
+    "held-out rows that aren't there": (
+        {**table(path="ten.csv"), "heldout_rows": 500, "train_rows": None, "validation_rows": 1}, [],
+        ["500 were asked for"],
+    ),
     "extends in a circle": ({"extends": "tiny.yaml"}, [], ["'extends' goes round in a circle"]),
     "vllm": ({"use_vllm": True}, [], ["use_vllm", "remove the key"]),
 }  # fmt: skip
@@ -240,7 +249,10 @@ def test_a_tool_using_job_and_a_template_that_can_not_call_tools(recipe, job, ba
 
 
 MODELS = {
-    "can't be found offline": ({"model_name_or_path": "nobody/nothing", "nano": None}, ["'nobody/nothing' can't be loaded", "HF_HUB_OFFLINE"]),
+    "can't be found offline": (
+        {"model_name_or_path": "nobody/nothing", "nano": None},
+        ["'nobody/nothing' can't be loaded", "HF_HUB_OFFLINE"],
+    ),
     "is no name": ({"model_name_or_path": "a b//c", "nano": None}, ["'a b//c' can't be loaded"]),
     "is a folder without a model": ({"model_name_or_path": "{folder}", "nano": None}, ["can't be loaded"]),
     "4 bits without CUDA": (
@@ -290,11 +302,20 @@ def greedy_k(run):
 
 
 RUNS = {
-    "evaluate, no run": (lambda run: shutil.rmtree(run) or run.mkdir(), ["evaluate", "RUN"], ["not a run's folder", "run.json"]),
+    "evaluate, no run": (
+        lambda run: shutil.rmtree(run) or run.mkdir(), ["evaluate", "RUN"],
+        ["not a run's folder", "run.json"],
+    ),
     "evaluate, no folder": (shutil.rmtree, ["evaluate", "RUN"], ["not a run's folder"]),
     "evaluate, unfinished": (unfinished, ["evaluate", "RUN"], ["the run is stopped", "finish it first"]),
-    "evaluate, more rows than there are": (lambda run: None, ["evaluate", "RUN", "-n", "9000"], ["9000 were asked for"]),
-    "evaluate, k rollouts that are all the same": (greedy_k, ["evaluate", "RUN"], ["k is 4 and the temperature 0", "raise the temperature"]),
+    "evaluate, more rows than there are": (
+        lambda run: None, ["evaluate", "RUN", "-n", "9000"],
+        ["9000 were asked for"],
+    ),
+    "evaluate, k rollouts that are all the same": (
+        greedy_k, ["evaluate", "RUN"],
+        ["k is 4 and the temperature 0", "raise the temperature"],
+    ),
     "publish, no run": (shutil.rmtree, ["publish", "RUN", "--export", "EXPORT"], ["run"]),
     "publish, unfinished": (unfinished, ["publish", "RUN", "--export", "EXPORT"], ["stopped"]),
     "publish, nowhere": (lambda run: None, ["publish", "RUN"], ["nowhere to publish to", "export"]),
