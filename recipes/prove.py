@@ -162,12 +162,10 @@ def train_arms(job: str, recipe: str, folder: Path, arms: Mapping[str, Mapping[s
             if not together:
                 running[-1].wait()
         codes = {process.wait() for process in running}
-    except BaseException:
+    except KeyboardInterrupt:
         for process in running:
             process.terminate()
-        for process in running:
-            process.wait()
-        raise
+        codes = {process.wait() for process in running} | {EXIT_RESUMABLE}
     if EXIT_RESUMABLE in codes:
         raise Stopped(f"{folder}: stopped at a checkpoint; the same command with --resume goes on")
     if EXIT_BAD_INPUT in codes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -60,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if rest and not args.takes_overrides:
             parser.error(f"journeyman {args.command} takes no {' '.join(rest)}")
         args.overrides = rest
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: whoever has children stops them first
         code = args.run(args)
     except BadInput as error:
         print(f"journeyman: {error}", file=sys.stderr)

@@ -24,7 +24,7 @@ NOT_EITHER = {"evals": {"trainers"}}
 """Its last column, where that says more than the order and WITHOUT_TORCH."""
 OWED = {
     f"evals/{name}.py": "evals read configs, models and run folders out of trainers/: these belong in a lower room"
-    for name in ("evaluate", "measure", "trial")
+    for name in ("evaluate", "trial")
 }
 MODULES = sorted(p for p in ROOT.rglob("*.py") if p.relative_to(ROOT).parts[0] in LAYERS or p == ROOT / "__init__.py")
 HEAVY = {"torch", "transformers", "trl", "peft", "accelerate"}

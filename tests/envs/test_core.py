@@ -57,7 +57,6 @@ def test_the_order_of_summands_does_not_change_the_split():
         for b in range(0, 100, 11):
             one, other = ({"prompt": f"{x:02d}+{y:02d}="} for x, y in ((a, b), (b, a)))
             assert job.split_of(one) == job.split_of(other)
-            assert job.finished(one, 0)["item"] == job.finished(other, 0)["item"]
 
 
 @pytest.mark.parametrize("level", Arithmetic.LEVELS)

@@ -111,33 +111,33 @@ def test_a_cache_that_is_lost_broken_or_unwritable_changes_nothing(tmp_path, mon
     monkeypatch.setattr(triage, "PACKAGES", {"rich": "rich", "peft": "peft"})
     load = triage.load.__wrapped__
     monkeypatch.setenv("JOURNEYMAN_CACHE", str(tmp_path / "cache"))
-    first = load(16, 100)
+    first = load(16, 100, 2500)
     (file,) = (tmp_path / "cache").iterdir()
     whole = file.read_text()
-    assert load(16, 100) == first
+    assert load(16, 100, 2500) == first
     for broken in (whole[: len(whole) // 2], "", "not json\n", whole.replace("rich", "poor", 3)):
         file.write_text(broken)
-        assert load(16, 100) == first
+        assert load(16, 100, 2500) == first
         assert file.read_text() == whole
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("JOURNEYMAN_CACHE", str(tmp_path / "file" / "below"))
-    assert load(16, 100) == first
+    assert load(16, 100, 2500) == first
     assert [p.name for p in (tmp_path / "cache").iterdir()] == [file.name]
 
 
 def test_the_version_follows_the_installed_versions(tmp_path, monkeypatch):
     monkeypatch.setattr(triage, "PACKAGES", {"rich": "rich"})
     monkeypatch.setenv("JOURNEYMAN_CACHE", str(tmp_path))
-    _, before = triage.load.__wrapped__(16, 100)
+    _, before = triage.load.__wrapped__(16, 100, 2500)
     monkeypatch.setattr(triage, "version_of", lambda label: "0.0.1")
-    _, after = triage.load.__wrapped__(16, 100)
+    _, after = triage.load.__wrapped__(16, 100, 2500)
     assert before != after and len(before) == 64
 
 
 def test_a_package_that_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setattr(triage, "PACKAGES", {"nowhere": "nowhere_to_be_found"})
     with pytest.raises(BadInput, match="pip install nowhere_to_be_found"):
-        triage.load.__wrapped__(16, 100)
+        triage.load.__wrapped__(16, 100, 2500)
 
 
 def test_nothing_is_imported_and_nothing_printed(job):
