@@ -13,21 +13,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .evals.evaluate import evaluate
-    from .evals.trial import try_job
     from .hub.publish import publish
     from .recipes.api import train
+    from .recipes.evaluate import evaluate
     from .recipes.prove import prove
+    from .recipes.trial import try_job
 
 __version__ = "0.1.0"
 __all__ = ["evaluate", "prove", "publish", "train", "try_job"]
 
 _FUNCTIONS = {
     "train": ".recipes.api",
-    "evaluate": ".evals.evaluate",
+    "evaluate": ".recipes.evaluate",
     "prove": ".recipes.prove",
     "publish": ".hub.publish",
-    "try_job": ".evals.trial",
+    "try_job": ".recipes.trial",
 }
 
 

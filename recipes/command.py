@@ -88,5 +88,7 @@ def exit_code(work: Callable[[], Any]) -> int:
         return code
     with open(f"{status}.{os.environ.get('RANK', '0')}", "w", encoding="utf-8") as file:
         file.write(str(code))
-    # The launcher would turn any code into 1 with a traceback of its own; the file tells the caller what it was.
-    return 0 if code in (0, EXIT_BAD_INPUT, EXIT_RESUMABLE) else 1
+    # The launcher would turn any code into 1 with a traceback of its own; the file tells the caller what it was. Where
+    # other ranks may wait for this one, a failure must still reach the launcher, which ends them.
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    return 0 if alone or code in (0, EXIT_BAD_INPUT, EXIT_RESUMABLE) else 1

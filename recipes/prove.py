@@ -22,7 +22,7 @@ import torch
 from ..configs import BadInput, Stopped
 from ..configs.errors import EXIT_BAD_INPUT, EXIT_RESUMABLE
 from ..envs.core import Environment, Row
-from ..evals.evaluate import compare, held_out, store
+from ..evals.comparison import compare
 from ..evals.measure import by_item
 from ..evals.statistics import Difference, difference_of_differences, interval_text, paired_difference, wilson
 from ..rewards.core import Scored, score
@@ -30,6 +30,7 @@ from ..rollouts.record import read_records, record_files
 from ..trainers.config import RunConfig, load_config
 from ..trainers.models import base_path, load_adapter, load_base
 from ..trainers.run_folder import RunFolder, write
+from .evaluate import AFTER, BEFORE, held_out, store
 from .launch import check
 
 REAL, CONTROL, REFERENCE = "real", "control", "sft"
@@ -179,15 +180,15 @@ def measure_arms(config: RunConfig, env: Environment, folder: Path) -> None:
     rows = env.tasks("heldout", config.seed, config.job.heldout_rows)
     for arm in (REAL, CONTROL, REFERENCE):
         run = RunFolder(folder / arm)
-        if arm == REAL and not record_files(run.records, "heldout-before"):
+        if arm == REAL and not record_files(run.records, BEFORE):
             model, chat = _base(config, env)
-            held_out(config, env, chat, model, rows, run, "heldout-before", 0)
-        if not record_files(run.records, "heldout-after"):
+            held_out(config, env, chat, model, rows, run, BEFORE, 0)
+        if not record_files(run.records, AFTER):
             model, chat = _base(config, env)
             tuned = load_adapter(model, run.adapter)
-            held_out(config, env, chat, tuned, rows, run, "heldout-after", int(run.read()["adapter_step"]))
+            held_out(config, env, chat, tuned, rows, run, AFTER, int(run.read()["adapter_step"]))
     real = RunFolder(folder / REAL)
-    store(real, "heldout", compare(real, config.quality(), config.evaluation).as_dict())
+    store(real, "heldout", compare(real.records, config.quality(), config.evaluation, BEFORE, AFTER).as_dict())
 
 
 def _base(config: RunConfig, env: Environment) -> tuple[Any, Any]:
@@ -197,8 +198,8 @@ def _base(config: RunConfig, env: Environment) -> tuple[Any, Any]:
 
 def verdict(folder: Path, baselines: Mapping[str, float] | None = None) -> Proof:
     """The proof that the records in `folder` hold: nothing is run."""
-    before = by_item(list(read_records(folder / REAL, "heldout-before")))
-    sides = {arm: by_item(list(read_records(folder / arm, "heldout-after"))) for arm in (REAL, CONTROL, REFERENCE)}
+    before = by_item(list(read_records(folder / REAL, BEFORE)))
+    sides = {arm: by_item(list(read_records(folder / arm, AFTER))) for arm in (REAL, CONTROL, REFERENCE)}
     common = set.intersection(set(before), *(set(side) for side in sides.values()))
     before = {item: scores for item, scores in before.items() if item in common}
     sides = {arm: {item: side[item] for item in before} for arm, side in sides.items()}

@@ -25,6 +25,7 @@ import math
 import textwrap
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, overload
 
@@ -140,7 +141,7 @@ class Reward:
             if self.any_column:
                 kwargs = {**item.row, **{name: item.argument(name) for name in PROVIDED}, **kwargs}
             value = self.function(**kwargs)
-            return checked(asyncio.run(value) if inspect.iscoroutine(value) else value, self.name)
+            return checked(_finished(value), self.name)
         except BadInput:
             raise
         except Exception as error:
@@ -165,7 +166,7 @@ class Reward:
             kwargs = {name: value for name, value in kwargs.items() if name in self.arguments}
         try:
             values = self.function(**kwargs)
-            values = asyncio.run(values) if inspect.iscoroutine(values) else values
+            values = _finished(values)
         except Exception as error:
             return [Failure(f"{type(error).__name__}: {error}", traceback.format_exc())] * len(items)
         try:
@@ -177,6 +178,18 @@ class Reward:
         if len(values) != len(items):
             raise BadInput(f"reward '{self.name}' returned {len(values)} values for {len(items)} completions")
         return [checked(value, self.name) for value in values]
+
+
+def _finished(value: Any) -> Any:
+    """What a coroutine returns; any other value as it is. In a notebook, whose own loop runs, a thread waits for it."""
+    if not inspect.iscoroutine(value):
+        return value
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(value)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, value).result()
 
 
 def _is_column(values: Any, length: int) -> bool:

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
-    from ..evals.evaluate import evaluate
+    from ..recipes.evaluate import evaluate
 
     print("\n".join(evaluate(args.run_folder, args.n).lines()))
     return 0

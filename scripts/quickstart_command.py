@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Nano, training, evaluation, and where the adapter is."""
-    from ..evals.evaluate import evaluate
+    from ..recipes.evaluate import evaluate
     from ..recipes.launch import launch
     from ..trainers.config import load_config
     from ..trainers.models import base_path

@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Roll out, score, print."""
-    from ..evals.trial import try_job
     from ..recipes.command import overrides
+    from ..recipes.trial import try_job
 
     for trial in try_job(args.job, args.n, args.split, **overrides(args.overrides)):
         print(trial.text(), end="\n\n")

@@ -109,7 +109,7 @@ class RunConfig:
         """
         cls = load_attribute(self.job.environment, self.folder)
         kwargs = dict(self.job.environment_kwargs)
-        parameters = inspect.signature(cls).parameters if callable(cls) else {}
+        parameters = inspect.signature(cls).parameters if isinstance(cls, type) else {}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             if "base" in parameters:
                 kwargs.setdefault("base", str(self.folder))

@@ -57,8 +57,9 @@ class RunFolder:
         if not self.facts.exists():
             raise BadInput(f"{self.path}: holds files that are no run's; choose another --output_dir")
         status = self.read().get("status")
-        theirs = {k: v for k, v in read_yaml(self.config).items() if k != "output_dir"}
-        ours = {k: v for k, v in config.values.items() if k != "output_dir"}
+        places = ("output_dir", "folder")  # where a run lies does not make it another one
+        theirs = {k: v for k, v in read_yaml(self.config).items() if k not in places}
+        ours = {k: v for k, v in config.values.items() if k not in places}
         changed = sorted(k for k in {*theirs, *ours} if theirs.get(k) != ours.get(k))
         if not resume:
             raise BadInput(

@@ -3,8 +3,9 @@ import json
 import numpy as np
 import pytest
 import yaml
-from journeyman.evals.evaluate import compare, evaluate
+from journeyman.evals.comparison import compare
 from journeyman.evals.statistics import pass_at_k
+from journeyman.recipes.evaluate import AFTER, BEFORE, evaluate
 from journeyman.rollouts.record import read_records
 from journeyman.trainers.config import load_config
 from journeyman.trainers.run_folder import RunFolder
@@ -32,7 +33,7 @@ def test_every_figure_follows_from_the_records(measured):
     changes = [after[item] - before[item] for item in before]
     assert result.difference.difference == pytest.approx(np.mean(changes))
     assert result.difference.low <= result.difference.difference <= result.difference.high
-    assert compare(RunFolder(run), "exact", result.sampling).difference == result.difference
+    assert compare(RunFolder(run).records, "exact", result.sampling, BEFORE, AFTER).difference == result.difference
 
 
 def test_before_and_after_answer_the_same_held_out_rows(measured):

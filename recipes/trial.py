@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..evals.measure import measure
 from ..rewards.core import Scored, score
 from ..rollouts.chat import end_ids
 from ..rollouts.engine import Sampling
@@ -15,7 +16,6 @@ from ..rollouts.transformers_engine import TransformersEngine
 from ..trainers.config import load_config
 from ..trainers.models import load_base
 from ..trainers.rolling import context_length
-from .measure import measure
 
 
 @dataclass(frozen=True)
