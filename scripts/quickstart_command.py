@@ -1,6 +1,6 @@
 """From nothing to a proven adapter: train a small model at arithmetic on this machine and measure it held out.
 
-Builds the embedded base model on first use (at most a minute), trains a LoRA adapter by GRPO (about two minutes on two
+Builds the embedded base model on first use (at most a minute), trains a LoRA adapter by GRPO (about a minute on two
 cores), and prints the held-out difference with its interval. Nothing is downloaded.
 """
 
