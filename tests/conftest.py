@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -161,11 +162,10 @@ def cli():
 
 
 @pytest.fixture
-def command(capfd):
-    """`journeyman ...` in this process, with what it and its children write; returns exit code, stdout and stderr."""
-    from journeyman.scripts.main import main
+def speaking(capfd):
+    """A command line's `main` in this process, with what it and its children write: exit code, stdout and stderr."""
 
-    def run(*words):
+    def run(main, *words):
         capfd.readouterr()
         with pytest.raises(SystemExit) as end:
             main([str(word) for word in words])
@@ -173,3 +173,11 @@ def command(capfd):
         return SimpleNamespace(code=end.value.code, out=out, err=err)
 
     return run
+
+
+@pytest.fixture
+def command(speaking):
+    """`journeyman ...` in this process."""
+    from journeyman.scripts.main import main
+
+    return partial(speaking, main)

@@ -17,7 +17,7 @@ from journeyman.hub import scan
         ("jane.doe+x@firm.co.uk", "an e-mail address"),
         ("file:///home/me/model", "a path of a machine"),
         ("C:\\\\Users\\\\me", "a path of a machine"),
-        ("/opt/work/runs/one/adapter", "a path of a machine"),
+        ("/opt/things/runs/one/adapter", "a path of a machine"),
         ("sk-toggleable-content-hidden-away", None),
         ("risk-a1b2c3d4e5f6g7h8i9j0k1l2", None),
         ('"@gmail.com": 4, "hf_": 5, "/home": 6, "/tmp/": 7, "user@": 8', None),
@@ -26,7 +26,7 @@ from journeyman.hub import scan
     ],
 )
 def test_the_scan(text, found):
-    seen = list(scan.findings(text, private_paths=["/opt/work/runs/one", "/opt"]))
+    seen = list(scan.findings(text, private_paths=["/opt/things/runs/one", "/opt"]))
     assert (not seen) if found is None else any(finding.startswith(found) for finding in seen)
 
 

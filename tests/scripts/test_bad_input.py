@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from journeyman.rollouts.chat import PLAIN_TEMPLATE
@@ -224,20 +225,11 @@ def base_that_can_not_call_tools(tiny_base, tmp_path):
 
 
 @pytest.fixture
-def recipe(capfd):
+def recipe(speaking):
     """The recipe as the launcher runs it, in this process."""
-    from types import SimpleNamespace
-
     from journeyman.recipes.grpo import main
 
-    def run(*words):
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main([str(word) for word in words])
-        out, err = capfd.readouterr()
-        return SimpleNamespace(code=end.value.code, out=out, err=err)
-
-    return run
+    return partial(speaking, main)
 
 
 def test_a_tool_using_job_and_a_template_that_can_not_call_tools(recipe, job, base_that_can_not_call_tools, tmp_path):
