@@ -10,7 +10,7 @@ from trl.chat_template_utils import supports_tool_calling
 
 from ..configs import BadInput
 from ..envs.core import Environment, Row, check_disjoint, tools_of
-from ..rewards.core import Failure, Reward, Scored
+from ..rewards import Failure, Reward, Scored
 from ..rollouts.chat import Chat
 from ..trainers.config import RunConfig
 from ..trainers.rolling import context_length

@@ -25,7 +25,8 @@ from ..envs.core import Environment, Row
 from ..evals.comparison import compare
 from ..evals.measure import by_item
 from ..evals.statistics import Difference, difference_of_differences, interval_text, paired_difference, wilson
-from ..rewards.core import Scored, score
+from ..rewards import Scored
+from ..rewards.executor import score
 from ..rollouts.record import read_records, record_files
 from ..trainers.config import RunConfig, load_config
 from ..trainers.models import base_path, load_adapter, load_base

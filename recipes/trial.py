@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from ..evals.measure import measure
-from ..rewards.core import Scored, score
+from ..rewards import Scored
+from ..rewards.executor import score
 from ..rollouts.chat import end_ids
 from ..rollouts.engine import Sampling
 from ..rollouts.record import Rollout

@@ -1,4 +1,4 @@
-"""A reward function, and what a batch of completions is worth under several of them.
+"""A reward function: written for one completion, for a group or for a batch, and called by the names of its arguments.
 
 Always true here: an exception is not a zero. A deliberate `None` means "does not apply" and leaves the other rewards
 standing; an exception in a weighted reward makes the whole row unscorable, is counted, and keeps its first traceback.
@@ -11,60 +11,37 @@ No torch.
         return float(completion.strip() == answer)
 
 A function may ask, by name, for any column of its row, and for `completion` (the text of the last message), `prompt`
-(messages), `messages` (the rollout's own), `completion_ids` (token ids), `stop_reason`. The decorated object has TRL's
-batch signature, so `trl.GRPOTrainer(reward_funcs=[exact])` takes it as it is; and any function with TRL's signature,
-sync or async, is accepted wherever a reward is.
+(messages), `messages` (the rollout's own), `completion_ids` (token ids), `stop_reason`, `environment`, and for `log_extra`
+and `log_metric`. The decorated object has TRL's batch signature, so `trl.GRPOTrainer(reward_funcs=[exact])` takes it as it
+is; and any function with TRL's signature, sync or async, is accepted wherever a reward is.
 """
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
+import copy
 import inspect
-import math
-import textwrap
-import traceback
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, overload
-
-import numpy as np
+from typing import Any, Literal, overload
 
 from ..configs.errors import BadInput
+from .call import BATCHED, GROUPED, PROVIDED, UNDECIDED, Call, Failure, Scored, Value, checked, finished, shown
+from .source import found, source_hash, spec_of
 
-PROVIDED = ("completion", "prompt", "messages", "completion_ids", "stop_reason")
-"""Arguments that every rollout can give; everything else must be a column of the row."""
+GOLDS = 256
+"""Parsed gold answers that a reward remembers: more than the groups that are scored at a time."""
 
-
-@dataclass(frozen=True)
-class Scored:
-    """What a reward function is asked about: one finished rollout and the row it answers."""
-
-    row: Mapping[str, Any]
-    messages: Sequence[Mapping[str, Any]]
-    completion_ids: Sequence[int] = ()
-    stop_reason: str = "eos"
-
-    def argument(self, name: str) -> Any:
-        """The value that an argument called `name` receives."""
-        if name == "completion":
-            return str(self.messages[-1].get("content") or "") if self.messages else ""
-        if name in PROVIDED and name != "prompt":
-            return getattr(self, name)
-        return self.row[name]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A reward function raised: the one-line reason and the traceback."""
-
-    reason: str
-    traceback: str
+Kind = Literal["completion", "group", "batch"]
 
 
 class Reward:
-    """A named, weighted reward function. Made by `@reward` or by `as_reward`; called with TRL's batch signature."""
+    """A named, weighted reward function, made by `@reward`, `@group_reward` or `as_reward`; called with TRL's batch signature.
+
+    The arguments are those of `reward`; `kind` says whether the function sees a completion, a group or a batch.
+    """
+
+    parts: Sequence[Reward] = ()
+    """The rewards that a composed one is made of; none for a function."""
 
     def __init__(
         self,
@@ -73,36 +50,92 @@ class Reward:
         name: str | None = None,
         weight: float = 1.0,
         needs_reference: bool = True,
-        batch: bool = False,
+        kind: Kind = "completion",
+        isolated: bool = False,
+        timeout: float = 10.0,
+        memory_mb: int = 2048,
+        overrun: float | None = None,
+        concurrent: bool = False,
+        gold: Callable[..., Any] | None = None,
+        fast: Callable[..., Any] | None = None,
     ) -> None:
-        self.function = function
+        self.function, self.gold, self.fast = function, gold, fast
         self.name = str(name or getattr(function, "__name__", type(function).__name__))
         self.__name__ = self.name  # TRL names its metrics by it
-        self.weight = float(weight)
-        self.needs_reference = needs_reference
-        self.batch = batch
         self.__doc__ = function.__doc__
-        parameters = inspect.signature(function).parameters.values()
-        self.any_column = any(p.kind is p.VAR_KEYWORD for p in parameters)
-        named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-        self.arguments = {p.name: p.default is p.empty for p in named}
-        self.source_hash = source_hash(function)
+        self.weight, self.needs_reference, self.kind = float(weight), needs_reference, kind
+        self.isolated, self.timeout, self.memory_mb, self.overrun = isolated, float(timeout), memory_mb, overrun
+        self.concurrent = concurrent or inspect.iscoroutinefunction(function)
+        self.bound: dict[str, Any] = {}
+        self.source_hash = source_hash(function, gold, fast)
+        self._calls = {part: Call.of(f) for part, f in self._functions().items()}
+        self._golds: OrderedDict[Any, Any] = OrderedDict()
+        if kind == "batch" and (isolated or gold or fast):
+            raise BadInput(
+                f"reward '{self.name}': isolated, gold and fast are for functions of one completion or one group"
+            )
+        if isolated and not self.timeout > 0:
+            raise BadInput(f"reward '{self.name}': timeout is {timeout!r}; it should be a number of seconds above 0")
+
+    def _functions(self) -> dict[str, Callable[..., Any]]:
+        given = {"function": self.function, "gold": self.gold, "fast": self.fast}
+        return {part: f for part, f in given.items() if f is not None}
 
     def __repr__(self) -> str:
         return f"Reward({self.name!r}, weight={self.weight:g})"
 
+    def __copy__(self) -> Reward:
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
+
+    def __reduce__(self) -> Any:
+        # By reference: pickle would look for the function under its name and find this object there.
+        specs = {part: spec_of(f, f"reward '{self.name}'") for part, f in self._functions().items()}
+        options = {key: getattr(self, key) for key in _OPTIONS}
+        return _rebuilt, (specs, options, self.bound)
+
     def weighing(self, weight: float) -> Reward:
         """The same function with another weight; 0 makes it a metric."""
-        return Reward(
-            self.function, name=self.name, weight=weight, needs_reference=self.needs_reference, batch=self.batch
-        )
+        other = copy.copy(self)
+        other.weight = float(weight)
+        return other
+
+    def named(self, name: str) -> Reward:
+        """The same function under another name."""
+        other = copy.copy(self)
+        other.name = other.__name__ = name
+        return other
+
+    def binding(self, **values: Any) -> Reward:
+        """The same function with arguments fixed; they come before columns of the same name.
+
+        Raises:
+            BadInput: the function has no such argument.
+        """
+        for name in values:
+            if not any(name in call.arguments or call.any_column for call in self._calls.values()):
+                known = ", ".join(name for name in self.columns() if name not in PROVIDED)
+                raise BadInput(f"reward '{self.name}' has no argument '{name}' (it has {known or 'none to set'})")
+        other = copy.copy(self)
+        other.bound = {**self.bound, **values}
+        other.source_hash = source_hash(self.function, self.gold, self.fast, _constant_function(other.bound))
+        other._golds = OrderedDict()
+        return other
+
+    def columns(self) -> dict[str, bool]:
+        """Every argument that the functions ask for -> whether it has no default."""
+        asked: dict[str, bool] = {}
+        for call in self._calls.values():
+            for name, required in call.arguments.items():
+                if name not in self.bound and not (name == "gold" and self.gold is not None):
+                    asked[name] = asked.get(name, False) or required
+        return asked
 
     def missing(self, columns: Sequence[str]) -> list[str]:
         """The columns that this function asks for and a row with `columns` does not have."""
-        given = {*columns, *PROVIDED}
-        if self.batch:
-            given |= {"prompts", "completions", "trainer_state", "log_extra", "log_metric", "environments"}
-        return [name for name, required in self.arguments.items() if required and name not in given]
+        given = {*columns, *{"completion": PROVIDED, "group": GROUPED, "batch": (*BATCHED, *PROVIDED)}[self.kind]}
+        return [name for name, required in self.columns().items() if required and name not in given]
 
     def __call__(
         self,
@@ -112,63 +145,122 @@ class Reward:
         completion_ids: Sequence[Sequence[int]] | None = None,
         **columns: Any,
     ) -> list[float | None]:
-        """TRL's batch signature: one float, or None for "does not apply", a completion. An exception is raised."""
+        """TRL's batch signature: one float, or None for "does not apply", a completion. An exception is raised.
+
+        A group is a run of equal prompts, as TRL lays its batches out.
+        """
         items = []
+        environments = columns.pop("environments", None)
         for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
             row = {key: values[i] for key, values in columns.items() if _is_column(values, len(prompts))}
             messages = [{"role": "assistant", "content": completion}] if isinstance(completion, str) else completion
-            items.append(Scored({**row, "prompt": prompt}, messages, completion_ids[i] if completion_ids else ()))
+            ids = completion_ids[i] if completion_ids else ()
+            items.append(
+                Scored({**row, "prompt": prompt}, messages, ids, environment=environments[i] if environments else None)
+            )
+        size = next((i for i, prompt in enumerate(prompts) if prompt != prompts[0]), len(prompts))
         values: list[float | None] = []
-        for value in self.score(items):
+        for value in self.score(items, size if self.kind == "group" and size and len(prompts) % size == 0 else 1):
             if isinstance(value, Failure):
                 raise RuntimeError(f"reward '{self.name}': {value.reason}\n{value.traceback}")
             values.append(value)
         return values
 
-    def score(self, items: Sequence[Scored], **services: Any) -> list[float | Failure | None]:
+    def score(self, items: Sequence[Scored], group_size: int = 1, **services: Any) -> list[Value]:
         """One value an item: a finite float, None, or the Failure of that item alone.
 
-        A batch function that raises fails every item; one that returns a wrong number of values is bad input.
-        """
-        if self.batch:
-            return self._score_batch(items, services)
-        return [self._score_one(item) for item in items]
+        Args:
+            group_size: items of a group stand next to one another; a group function sees as many at once.
+            services: `trainer_state` for batch functions.
 
-    def _score_one(self, item: Scored) -> float | Failure | None:
+        Raises:
+            BadInput: a function returned something that is no reward, or a wrong number of them.
+        """
+        from .executor import Executor  # which is made of rewards
+
+        with Executor([self]) as executor:
+            return executor.score(items, group_size, **services).of_reward(self.name)
+
+    def run(self, items: Sequence[Scored], **services: Any) -> list[Value]:
+        """Call the function here and now: on one item, on one group, or on one batch."""
+        items = [_with(item, self.bound) for item in items] if self.bound else items
+        if self.kind == "completion":
+            return [self._guarded(lambda item=item: self._value(item)) for item in items]
+        arguments = self._group if self.kind == "group" else self._batch
+        values = self._guarded(lambda: arguments(items, services))
+        return values if isinstance(values, list) else [values] * len(items)
+
+    def quickly(self, items: Sequence[Scored]) -> list[Value] | None:
+        """What the `fast` function makes of one item; None where it leaves it to the isolated one."""
+        if self.fast is None:
+            return None
+        (item,) = [_with(item, self.bound) for item in items]
+        value = self._guarded(lambda: self._value(item, "fast"))
+        return None if value is UNDECIDED else [value]
+
+    def needed(self, item: Scored) -> Scored:
+        """`item` with only the columns that the functions ask for: what has to cross into another process."""
+        asked = self.columns()
+        wide = any(call.any_column for call in self._calls.values())
+        row = item.row if wide else {key: value for key, value in item.row.items() if key in asked}
+        return Scored(row, item.messages, item.completion_ids, item.stop_reason)
+
+    def _guarded(self, call: Callable[[], Any]) -> Any:
         try:
-            names = [name for name, required in self.arguments.items() if required or self._has(item, name)]
-            kwargs = {name: item.argument(name) for name in names}
-            if self.any_column:
-                kwargs = {**item.row, **{name: item.argument(name) for name in PROVIDED}, **kwargs}
-            value = self.function(**kwargs)
-            return checked(_finished(value), self.name)
+            return call()
         except BadInput:
             raise
+        except MemoryError:
+            return Failure("MemoryError: out of memory", overrun=True)
         except Exception as error:
-            return Failure(f"{type(error).__name__}: {error}", traceback.format_exc())
+            return Failure(f"{type(error).__name__}: {error}", shown(error))
 
-    def _has(self, item: Scored, name: str) -> bool:
-        return name in PROVIDED or name in item.row
+    def _value(self, item: Scored, part: str = "function") -> Any:
+        value = self._calls[part](item, {"gold": self._gold(item)} if self.gold is not None else {})
+        return value if part == "fast" and value is UNDECIDED else checked(value, self.name)
 
-    def _score_batch(self, items: Sequence[Scored], services: Mapping[str, Any]) -> list[float | Failure | None]:
-        shared: dict[str, Any] = {"trainer_state": None, "log_extra": _ignore, "log_metric": _ignore, **services}
+    def _gold(self, item: Scored) -> Any:
+        call = self._calls["gold"]
+        key: Any = tuple(item.row.get(name) for name in call.arguments)
+        try:
+            known = key in self._golds
+        except TypeError:  # a list or a mapping
+            key = repr(key)
+            known = key in self._golds
+        if not known:
+            self._golds[key] = call(item, {})
+            if len(self._golds) > GOLDS:
+                self._golds.popitem(last=False)
+        return self._golds[key]
+
+    def _group(self, items: Sequence[Scored], services: Mapping[str, Any]) -> list[Value]:
+        first = items[0]
+        lists = {name: [item.argument(name) for item in items] for name in PROVIDED[:-2] if name != "prompt"}
+        lists["completions"] = lists.pop("completion")
+        shared: dict[str, Any] = {"log_extra": _logger(items), "log_metric": first.notes.log_metric, **lists}
+        if self.gold is not None:
+            shared["gold"] = self._gold(first)
+        return self._listed(self._calls["function"](first, shared), items)
+
+    def _batch(self, items: Sequence[Scored], services: Mapping[str, Any]) -> list[Value]:
+        call = self._calls["function"]
         columns = (
             {key: [item.row.get(key) for item in items] for key in items[0].row if key != "prompt"} if items else {}
         )
+        environments = [item.environment for item in items]
         kwargs = {
-            **columns,
-            **shared,
+            **columns, "trainer_state": None, "log_extra": _logger(items),
+            "log_metric": items[0].notes.log_metric if items else None, **services,
+            "environments": environments if any(e is not None for e in environments) else None,
             "prompts": [item.row.get("prompt") for item in items],
             "completions": [list(item.messages) for item in items],
             "completion_ids": [list(item.completion_ids) for item in items],
-        }
-        if not self.any_column:
-            kwargs = {name: value for name, value in kwargs.items() if name in self.arguments}
-        try:
-            values = self.function(**kwargs)
-            values = _finished(values)
-        except Exception as error:
-            return [Failure(f"{type(error).__name__}: {error}", traceback.format_exc())] * len(items)
+        }  # fmt: skip
+        if not call.any_column:
+            kwargs = {name: value for name, value in kwargs.items() if name in call.arguments}
+        return self._listed(finished(self.function(**kwargs)), items)
+
+    def _listed(self, values: Any, items: Sequence[Scored]) -> list[Value]:
         try:
             values = list(values)
         except TypeError:
@@ -180,66 +272,86 @@ class Reward:
         return [checked(value, self.name) for value in values]
 
 
-def _finished(value: Any) -> Any:
-    """What a coroutine returns; any other value as it is. In a notebook, whose own loop runs, a thread waits for it."""
-    if not inspect.iscoroutine(value):
-        return value
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(value)
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, value).result()
+_OPTIONS = (
+    "name", "weight", "needs_reference", "kind", "isolated", "timeout", "memory_mb", "overrun", "concurrent"
+)  # fmt: skip
+
+
+def _rebuilt(specs: Mapping[str, str], options: Mapping[str, Any], bound: Mapping[str, Any]) -> Reward:
+    made = Reward(**{part: found(spec) for part, spec in specs.items()}, **options)
+    return made.binding(**bound) if bound else made
+
+
+def _constant_function(bound: Mapping[str, Any]) -> Callable[[], Any]:
+    """A function whose source hash is that of the bound values."""
+    values = sorted((key, repr(value)) for key, value in bound.items())
+    return lambda: values
+
+
+def _with(item: Scored, bound: Mapping[str, Any]) -> Scored:
+    return Scored(
+        {**item.row, **bound}, item.messages, item.completion_ids, item.stop_reason, item.environment, item.notes
+    )
+
+
+def _logger(items: Sequence[Scored]) -> Callable[[str, Sequence[Any]], None]:
+    """TRL's `log_extra` of a batch: one value an item."""
+
+    def log_extra(name: str, values: Sequence[Any]) -> None:
+        for item, value in zip(items, values, strict=True):
+            item.notes.log_extra(name, value)
+
+    return log_extra
 
 
 def _is_column(values: Any, length: int) -> bool:
     return isinstance(values, list | tuple) and len(values) == length
 
 
-def _ignore(*_: Any) -> None:
-    return None
-
-
-def checked(value: Any, name: str) -> float | Failure | None:
-    """`value` as a finite float or None; NaN and infinities are failures, other types are bad input."""
-    if value is None:
-        return None
-    if isinstance(value, str | bytes) or not isinstance(value, int | float | np.number | np.bool_):
-        raise BadInput(
-            f"reward '{name}' returned {value!r} ({type(value).__name__}); it should return a number or None"
-        )
-    number = float(value)
-    if not math.isfinite(number):
-        return Failure(f"returned {number}, which is not a finite number", "")
-    return number
-
-
 @overload
 def reward(function: Callable[..., Any]) -> Reward: ...
 @overload
+def reward(**options: Any) -> Callable[[Callable[..., Any]], Reward]: ...
 def reward(
-    *, name: str | None = None, weight: float = 1.0, needs_reference: bool = True
-) -> Callable[[Callable[..., Any]], Reward]: ...
-def reward(
-    function: Callable[..., Any] | None = None,
-    *,
-    name: str | None = None,
-    weight: float = 1.0,
-    needs_reference: bool = True,
+    function: Callable[..., Any] | None = None, **options: Any
 ) -> Reward | Callable[[Callable[..., Any]], Reward]:
     """Turn a per-completion function, with its arguments filled in by name, into a reward.
 
     Args:
-        function: returns a number, or None where the reward does not apply.
+        function: returns a number, or None where the reward does not apply; may be async.
         name: what records and curves call it; the function's own name by default.
-        weight: its share of the total; 0 makes it a metric.
-        needs_reference: whether it reads a gold answer, and so can't serve where none is known.
+        weight: its share of the total (1.0); 0 makes it a metric.
+        needs_reference: whether it reads a gold answer, and so can't serve where none is known (True).
+        isolated: run it in a worker process that is killed when it hangs, crashes or eats memory (False).
+        timeout: seconds that an isolated call may take (10).
+        memory_mb: MiB that an isolated call may add to its worker (2048).
+        overrun: what an isolated call pays that ran out of time or memory or took its worker down, where the completion is
+            to blame; None, the default, makes the row unscorable.
+        concurrent: run it in a thread beside others, for rewards that wait; async functions always are (False).
+        gold: parses the gold answer: its arguments are columns, its result is remembered for the group and handed to the
+            function as `gold`.
+        fast: asked first, here, with the same arguments; `UNDECIDED` leaves the case to the isolated function.
     """
 
     def wrap(inner: Callable[..., Any]) -> Reward:
-        return Reward(inner, name=name, weight=weight, needs_reference=needs_reference)
+        return Reward(inner, **options)
 
     return wrap if function is None else wrap(function)
+
+
+@overload
+def group_reward(function: Callable[..., Any]) -> Reward: ...
+@overload
+def group_reward(**options: Any) -> Callable[[Callable[..., Any]], Reward]: ...
+def group_reward(
+    function: Callable[..., Any] | None = None, **options: Any
+) -> Reward | Callable[[Callable[..., Any]], Reward]:
+    """Turn a function that sees all G completions of a prompt, on any number of ranks, into a reward.
+
+    It receives `completions` (G texts), and `messages`, `completion_ids`, `stop_reason`, `environment` as lists of G; columns
+    of the row as they are; it returns G numbers or Nones. Options as for `reward`, without `fast`.
+    """
+    return reward(function, kind="group", **options) if function else reward(kind="group", **options)
 
 
 def as_reward(function: Any) -> Reward:
@@ -252,55 +364,4 @@ def as_reward(function: Any) -> Reward:
         return function
     if not callable(function):
         raise BadInput(f"a reward is a function; {function!r} is a {type(function).__name__}")
-    return Reward(function, batch=True)
-
-
-def source_hash(function: Callable[..., Any]) -> str:
-    """SHA-256 (16 hex digits) of the function's own source, or of its bytecode where the source can't be had."""
-    try:
-        text = textwrap.dedent(inspect.getsource(function)).encode()
-    except (OSError, TypeError):
-        code = getattr(function, "__code__", None)
-        text = code.co_code + repr(code.co_consts).encode() if code else repr(function).encode()
-    return hashlib.sha256(text).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What a batch is worth: `values` [B, F] with NaN for "does not apply", `total` [B] with NaN for unscorable."""
-
-    names: list[str]
-    values: np.ndarray
-    total: np.ndarray
-    errors: list[str | None]
-    """The first failure of each row, weighted rewards and metrics alike; None where there was none."""
-    failures: dict[str, list[Failure]] = field(default_factory=dict)
-    """reward name -> its failures in this batch"""
-
-    def of(self, i: int) -> dict[str, float | None]:
-        """Row i as records hold it: reward name -> value, None where it did not apply or failed."""
-        return {name: None if math.isnan(v) else float(v) for name, v in zip(self.names, self.values[i], strict=True)}
-
-
-def score(rewards: Sequence[Reward], items: Sequence[Scored], **services: Any) -> Scores:
-    """Run every reward over every item and add them up by weight.
-
-    A row is unscorable (total NaN) where a weighted reward failed, or where no weighted reward applied.
-    """
-    values = np.full((len(items), len(rewards)), np.nan)
-    broken = np.zeros(len(items), dtype=bool)
-    errors: list[str | None] = [None] * len(items)
-    failures: dict[str, list[Failure]] = {}
-    for f, function in enumerate(rewards):
-        for i, value in enumerate(function.score(items, **services)):
-            if isinstance(value, Failure):
-                errors[i] = errors[i] or f"{function.name}: {value.reason}"
-                failures.setdefault(function.name, []).append(value)
-                broken[i] |= function.weight != 0
-            elif value is not None:
-                values[i, f] = value
-    weights = np.array([function.weight for function in rewards])
-    weighted = weights != 0
-    total = np.nansum(values * weights, axis=1)
-    total[broken | np.isnan(values[:, weighted]).all(axis=1)] = np.nan
-    return Scores([function.name for function in rewards], values, total, errors, failures)
+    return Reward(function, kind="batch")

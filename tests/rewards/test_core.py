@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 from journeyman.configs import BadInput
-from journeyman.rewards import Reward, as_reward, reward
-from journeyman.rewards.core import Failure, Scored, score
+from journeyman.rewards import Failure, Reward, Scored, as_reward, reward
+from journeyman.rewards.executor import score
 
 
 def says(text, **row):
@@ -125,11 +125,11 @@ def test_no_items_score_nothing():
 WRONG = {
     "a text": (reward(name="r")(lambda completion: "yes"), "'yes'"),
     "a list": (reward(name="r")(lambda completion: [1.0]), "list"),
-    "a batch of texts": (Reward(lambda completions, **_: ["1"] * len(completions), name="r", batch=True), "'1'"),
-    "too few": (Reward(lambda completions, **_: [1.0], name="r", batch=True), "1 values for 2 completions"),
-    "too many": (Reward(lambda completions, **_: [1.0] * 3, name="r", batch=True), "3 values for 2 completions"),
-    "one number for all": (Reward(lambda completions, **_: 1.0, name="r", batch=True), "float"),
-    "none for all": (Reward(lambda completions, **_: None, name="r", batch=True), "NoneType"),
+    "a batch of texts": (Reward(lambda completions, **_: ["1"] * len(completions), name="r", kind="batch"), "'1'"),
+    "too few": (Reward(lambda completions, **_: [1.0], name="r", kind="batch"), "1 values for 2 completions"),
+    "too many": (Reward(lambda completions, **_: [1.0] * 3, name="r", kind="batch"), "3 values for 2 completions"),
+    "one number for all": (Reward(lambda completions, **_: 1.0, name="r", kind="batch"), "float"),
+    "none for all": (Reward(lambda completions, **_: None, name="r", kind="batch"), "NoneType"),
 }
 
 
@@ -163,15 +163,14 @@ def only_completions(completions):
 
 
 def test_trls_batch_signature_is_accepted_as_it_is():
-    seen = {}
     items = [says("4", prompt=PROMPT, answer="4", level=1), says("skip", prompt=PROMPT, answer="4")]
     rewards = [as_reward(f) for f in (trl_reward, trl_reward_async, only_completions)]
-    scores = score(rewards, items, log_extra=seen.__setitem__, log_metric=seen.__setitem__, trainer_state="state")
+    scores = score(rewards, items, trainer_state="state")
 
     assert scores.names == ["trl_reward", "trl_reward_async", "only_completions"]
     assert scores.of(0) == {"trl_reward": 1.0, "trl_reward_async": 1.0, "only_completions": 1.0}
     assert scores.of(1) == {"trl_reward": None, "trl_reward_async": 4.0, "only_completions": 1.0}
-    assert seen == {"seen": ["4", "4"], "count": 2.0}
+    assert scores.extras == [{"seen": "4"}, {"seen": "4"}] and scores.metrics == {"count": 2.0}
 
 
 def test_a_batch_reward_that_raises_fails_every_row():
