@@ -26,7 +26,7 @@ class JobConfig:
     environment_kwargs: dict[str, Any] = field(default_factory=dict)
     """What its constructor receives."""
     rewards: list[Any] = field(default_factory=list)
-    """Each `module:function`, or a mapping `{reward: module:function, weight: 0.5}`; weight 0 makes a metric."""
+    """Each `module:function`, or a mapping such as `{reward: module:function, weight: 0.5}`: `rewards/entries.py` has all."""
     quality: str | None = None
     """Name of the reward that measures the job itself, in [0, 1]; the first one where not given."""
     quality_floor: float | None = None

@@ -6,17 +6,17 @@ reward failed) is counted apart, never as a zero.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..configs import BadInput
 from ..envs.core import Environment, Row
-from ..rewards.core import Reward
+from ..rewards.executor import Executor
 from ..rollouts.chat import Chat
 from ..rollouts.collect import collect
 from ..rollouts.engine import Engine, Sampling
 from ..rollouts.record import Rollout
-from ..rollouts.scoring import score_rollouts
+from ..rollouts.scoring import scored_rollouts
 
 
 def sampling_of(evaluation: Mapping[str, Any], max_tokens: int) -> Sampling:
@@ -29,7 +29,7 @@ def measure(
     chat: Chat,
     env: Environment,
     rows: Sequence[Row],
-    rewards: Sequence[Reward],
+    executor: Executor,
     quality: str,
     sampling: Sampling,
     *,
@@ -40,7 +40,6 @@ def measure(
     k: int = 1,
     first_row: int = 0,
     context: int | None = None,
-    on_finished: Callable[[Rollout], None] | None = None,
 ) -> list[Rollout]:
     """`k` scored rollouts of each row, in order.
 
@@ -52,12 +51,15 @@ def measure(
             f"evaluation: k is {k} and the temperature 0: the {k} rollouts would be one; raise the temperature"
         )
     repeated = [row for row in rows for _ in range(k)]
-    rollouts = collect(
-        engine, chat, env, repeated, sampling,
-        run=run, step=step, split=split, seed=seed, group_size=k, first_row=first_row, context=context,
-        on_finished=on_finished,
+    rollouts, scores = scored_rollouts(
+        lambda on_finished: collect(
+            engine, chat, env, repeated, sampling,
+            run=run, step=step, split=split, seed=seed, group_size=k, first_row=first_row, context=context,
+            on_finished=on_finished,
+        ),
+        executor, repeated, quality, k,
     )  # fmt: skip
-    score_rollouts(rewards, repeated, rollouts, quality)
+    executor.count(scores)
     return rollouts
 
 

@@ -19,6 +19,7 @@ from ..configs import BadInput
 from ..envs.core import Environment, Row
 from ..evals.comparison import Evaluation, compare
 from ..evals.measure import measure, sampling_of
+from ..rewards.executor import Executor
 from ..rollouts.chat import Chat, end_ids
 from ..rollouts.record import RecordWriter, Rollout, compact, read_records, record_files
 from ..rollouts.transformers_engine import TransformersEngine
@@ -93,7 +94,7 @@ def held_out(
         model, chat.tokenizer.pad_token_id, end_ids(chat.tokenizer, model.generation_config), config.job.decode_rows
     )
     engine.sync(None, step)
-    rewards, k = config.rewards(), int(config.evaluation["k"])
+    executor, k = Executor(config.rewards()), int(config.evaluation["k"])
     sampling = sampling_of(config.evaluation, config.max_tokens)
     for path in record_files(folder.records, stem):
         path.unlink()
@@ -103,7 +104,7 @@ def held_out(
     console = Console(file=sys.stderr)
     for start in track(starts, f"{stem.replace('-', ' ')}", console=console, disable=quiet or not console.is_terminal):
         part = measure(
-            engine, chat, env, rows[start : start + CHUNK], rewards, config.quality(), sampling, run=config.name, step=step,
+            engine, chat, env, rows[start : start + CHUNK], executor, config.quality(), sampling, run=config.name, step=step,
             split="heldout", seed=config.seed, k=k, first_row=start * k, context=context_length(model.config),
         )  # fmt: skip
         writer.write(part)

@@ -21,8 +21,8 @@ from .run import run
 def build(config: RunConfig, args: Any, job: Job, model: Any, chat: Chat, folder: RunFolder) -> Trainer:
     """The GRPO trainer of a run."""
     return Trainer(
-        model, args, env=job.env, rows=job.train, rewards=job.rewards, quality=job.quality, chat=chat, run=config.name,
-        records=folder.records, max_error_rate=config.job.max_error_rate, shuffle_rewards=config.job.shuffle_rewards,
+        model, args, env=job.env, rows=job.train, executor=job.executor, quality=job.quality, chat=chat, run=config.name,
+        records=folder.records, shuffle_rewards=config.job.shuffle_rewards,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from trl.chat_template_utils import supports_tool_calling
 from ..configs import BadInput
 from ..envs.core import Environment, Row, check_disjoint, tools_of
 from ..rewards import Failure, Reward, Scored
+from ..rewards.executor import Executor
 from ..rollouts.chat import Chat
 from ..trainers.config import RunConfig
 from ..trainers.rolling import context_length
@@ -21,7 +22,8 @@ class Job:
     """What a config names, made and checked: environment, rows, rewards."""
 
     env: Environment
-    rewards: list[Reward]
+    executor: Executor
+    """Scores by the job's rewards; its workers are there before a model is loaded."""
     quality: str
     train: list[Row]
     validation: list[Row]
@@ -51,14 +53,20 @@ def prepare(config: RunConfig, processes: int = 1) -> Job:
                 f"{config.path}: reward '{reward.name}' asks for the column '{missing[0]}', which the rows of "
                 f"{config.job.environment} lack (they have {', '.join(train[0])})"
             )
+        if "environment" in reward.columns() and not hasattr(env, "get_reward"):
+            raise BadInput(
+                f"{config.path}: reward '{reward.name}' reads the environment, and {config.job.environment} has no get_reward()"
+            )
         check_gold(reward, env, train[:4], config)
     if any(key in train[0] for key in ("image", "images")):
         raise BadInput(f"{config.path}: the rows hold images; this version rolls out text jobs only")
-    return Job(env, rewards, quality, train, validation)
+    return Job(env, Executor(rewards, config.job.max_error_rate), quality, train, validation)
 
 
 def check_gold(reward: Reward, env: Environment, rows: list[Row], config: RunConfig) -> None:
     """Try a reward on the right answers: wrong types show before anything is written, and so does a reward that fails."""
+    if "environment" in reward.columns():
+        return  # it judges the state that a rollout leaves, and here was none
     items = [Scored(row, [{"role": "assistant", "content": env.oracle(row)}]) for row in rows if _has_oracle(env, row)]
     for value in reward.score(items) if items else []:
         if isinstance(value, Failure):

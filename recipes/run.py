@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from ..configs import BadInput, Stopped
 from ..evals.measure import measure, sampling_of
+from ..rewards.executor import Executor
 from ..rollouts.chat import Chat
 from ..rollouts.record import RecordWriter, compact
 from ..trainers.callbacks import LiveLine, Metrics, StopOnSignal, TimeLimit, Validation
@@ -69,7 +70,7 @@ def run(config: RunConfig, recipe: Recipe, resume: bool = False) -> Path:
         folder.rewind(step)
         folder.update(status="running")
     elif main:
-        folder.start(config, run_facts(config, base.as_dict(), job.env.version, job.rewards, args.world_size))
+        folder.start(config, run_facts(config, base.as_dict(), job.env.version, job.executor.rewards, args.world_size))
     try:
         args.output_dir = str(folder.checkpoints)
         stopped = _fit(config, job, recipe(config, args, job, model, chat, folder), folder, checkpoint)
@@ -171,11 +172,12 @@ def _validator(config: RunConfig, job: Job, trainer: Rolling, folder: RunFolder)
     mine = [job.validation[i % len(job.validation)] for i in range(rank * each, (rank + 1) * each)]
     own = max(0, min(each, len(job.validation) - rank * each))
     sampling = sampling_of(config.evaluation, config.max_tokens)
+    executor = Executor(job.executor.rewards)  # its own count of failures: none of them stops a run
 
     def quality(step: int) -> float:
         trainer.engine.sync(None, step)
         rollouts = measure(
-            trainer.engine, chat, job.env, mine, job.rewards, job.quality, sampling, run=config.name, step=step,
+            trainer.engine, chat, job.env, mine, executor, job.quality, sampling, run=config.name, step=step,
             split="validation", seed=config.seed, k=int(config.evaluation["k"]), first_row=rank * each,
             context=context_length(trainer.model.config),
         )[: own * int(config.evaluation["k"])]  # fmt: skip

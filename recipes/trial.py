@@ -9,7 +9,7 @@ import torch
 
 from ..evals.measure import measure
 from ..rewards import Scored
-from ..rewards.executor import score
+from ..rewards.executor import Executor, score
 from ..rollouts.chat import end_ids
 from ..rollouts.engine import Sampling
 from ..rollouts.record import Rollout
@@ -61,7 +61,7 @@ def try_job(job: str, n: int = 4, split: str = "train", **overrides: Any) -> lis
         config.max_tokens, args.temperature, args.top_p, args.top_k or 0, args.min_p or 0.0
     )  # fmt: skip
     rollouts = measure(
-        engine, chat, env, rows, rewards, config.quality(), sampling, run=config.name, step=0, split=split,
+        engine, chat, env, rows, Executor(rewards), config.quality(), sampling, run=config.name, step=0, split=split,
         seed=config.seed, context=context_length(model.config),
     )  # fmt: skip
     trials = []

@@ -167,11 +167,7 @@ def finished(value: Any) -> Any:
 def shown(error: BaseException) -> str:
     """The traceback of `error` from the function's own frame on."""
     own = error.__traceback__
-    while (
-        own is not None
-        and os.path.dirname(own.tb_frame.f_code.co_filename) == _HERE
-        and own.tb_frame.f_code.co_name in _OURS
-    ):
+    while own is not None and own.tb_frame.f_code.co_filename in _PLUMBING:
         own = own.tb_next
     return "".join(traceback.format_exception(type(error), error, own or error.__traceback__))
 

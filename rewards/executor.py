@@ -7,6 +7,7 @@ its row unscorable and is counted by function; more failures than `max_error_rat
         batch = executor.batch(group_size=8)
         batch.add(0, scored)       # in any order, as rollouts finish
         scores = batch.finish()    # waits for what still runs
+        executor.count(scores)     # raises where too many failed
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 
 class RewardsFailed(RuntimeError):
     """A reward function failed on more rollouts than `max_error_rate` allows; the message holds its first traceback."""
+
+    rollouts: Sequence[Any] = ()
+    """What had been collected when it was raised, for whoever keeps the records."""
 
 
 class Executor:
@@ -75,7 +79,9 @@ class Executor:
         batch = self.batch(group_size, **services)
         for i, item in enumerate(items):
             batch.add(i, item)
-        return batch.finish()
+        scores = batch.finish()
+        self.count(scores)
+        return scores
 
     def submit(self, leaf: Reward, items: Sequence[Scored]) -> Future[list[Value]]:
         """Call `leaf` beside this thread."""
@@ -85,12 +91,13 @@ class Executor:
             self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="reward")
         return self._threads.submit(leaf.run, items)
 
-    def count(self, failures: dict[str, list[Failure]], rows: int) -> None:
-        """Take a batch into account.
+    def count(self, scores: Scores) -> None:
+        """Take a finished batch into account; the first failure of each function goes to the log with its traceback.
 
         Raises:
             RewardsFailed: a function has failed too often.
         """
+        failures, rows = scores.failures, len(scores.total)
         counts = Counter({name: len(found) for name, found in failures.items()})
         self.failed += counts
         self.scored += rows
@@ -165,7 +172,7 @@ class Batch:
         """Every value, when all are there.
 
         Raises:
-            RewardsFailed: too many failures, as soon as that is certain.
+            RewardsFailed: calls that can't be waited for failed too often. `Executor.count` raises it for the others.
             BadInput: a function returned what is no reward.
         """
         numbers = sorted(self._items)
@@ -181,9 +188,7 @@ class Batch:
         self._wait(len(numbers))
         rewards = self.executor.rewards
         values = [[self._value(reward, i) for reward in rewards] for i in numbers]
-        scores = added_up(rewards, values, [self._items[i].notes for i in numbers], self.overruns)
-        self.executor.count(scores.failures, len(numbers))
-        return scores
+        return added_up(rewards, values, [self._items[i].notes for i in numbers], self.overruns)
 
     def _wait(self, rows: int) -> None:
         failed: Counter[str] = Counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,22 +27,24 @@ def collect(
     group_size: int = 1,
     first_row: int = 0,
     context: int | None = None,
-    on_finished: Callable[[Rollout], None] | None = None,
+    on_finished: Callable[[int, Rollout, Any], None] | None = None,
 ) -> list[Rollout]:
     """One rollout a row, in the order of `rows` (which hold each prompt `group_size` times, next to one another).
 
     Args:
         first_row: number of the first row in this step, over all processes; with seed and step it keys the sampling.
         context: most tokens that prompt and completion may have together.
-        on_finished: called as each rollout ends, for progress.
+        on_finished: called as each rollout ends, with its number among `rows`, the rollout and its environment.
 
     Raises:
         BadInput: a prompt leaves no room for a completion in the model's context.
     """
-    rollouts, requests = [], []
+    rollouts, requests, environments = [], [], []
     rendered: dict[str, list[int]] = {}
     for i, row in enumerate(rows):
-        messages = opening(env, row)
+        # One of its own for each rollout, where a reward reads the state that it was left in.
+        environments.append(copy.copy(env) if hasattr(env, "get_reward") else env)
+        messages = opening(environments[i], row)
         key = row["item"] + str(messages[-1]["content"])
         if key not in rendered:
             rendered[key] = chat.prompt_ids(messages)
@@ -70,7 +73,7 @@ def collect(
         rollout.tokens_cached = completion.tokens_cached
         rollout.first_token_s, rollout.latency_s = completion.first_token_s, completion.latency_s
         if on_finished is not None:
-            on_finished(rollout)
+            on_finished(i, rollout, environments[i])
     return rollouts
 
 

@@ -20,7 +20,7 @@ from ..configs.errors import BadInput
 SEGMENT_BYTES = 64 * 2**20
 CLOCK_FIELDS = ("first_token_s", "latency_s")
 """Fields measured with a clock: the only ones in which two runs of the same seed may differ."""
-_NESTED = ("messages", "prompt_ids", "completion_ids", "logprobs", "env_mask", "rewards", "reward_hashes")
+_NESTED = ("messages", "prompt_ids", "completion_ids", "logprobs", "env_mask", "rewards", "reward_hashes", "extras")
 
 
 class StopReason(StrEnum):
@@ -76,6 +76,8 @@ class Rollout:
     error: str | None = None
     env_version: str = ""
     reward_hashes: dict[str, str] = field(default_factory=dict)
+    extras: dict[str, Any] = field(default_factory=dict)
+    """What reward functions logged of this rollout by `log_extra`."""
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -101,7 +103,7 @@ class RecordWriter:
             self._file = (self.folder / f"{self.stem}-{self._segment:05d}.jsonl").open("a", encoding="utf-8")
         for rollout in rollouts:
             values = {name: getattr(rollout, name) for name in FIELDS}
-            self._file.write(json.dumps(values, ensure_ascii=False, separators=(",", ":")) + "\n")
+            self._file.write(json.dumps(values, ensure_ascii=False, separators=(",", ":"), default=str) + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
         if self._file.tell() >= self.segment_bytes:
@@ -177,7 +179,10 @@ def compact(folder: Path, stem: str) -> Path | None:
             rows: list[dict[str, Any]] = []
             for rollout in _read_jsonl(segment):
                 rows.append(
-                    {k: json.dumps(getattr(rollout, k)) if k in _NESTED else getattr(rollout, k) for k in FIELDS}
+                    {
+                        k: json.dumps(getattr(rollout, k), default=str) if k in _NESTED else getattr(rollout, k)
+                        for k in FIELDS
+                    }
                 )
                 if len(rows) == 8192:
                     writer.write_table(pa.Table.from_pylist(rows, schema=schema))

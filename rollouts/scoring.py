@@ -1,34 +1,60 @@
-"""What finished rollouts are worth: the rewards' verdicts, written into the records. Trainer and evaluation share it."""
+"""What finished rollouts are worth: the rewards' verdicts, written into the records. Trainer and evaluation share it.
+
+Always true here: a rollout is scored from the moment it is finished, while others are still being generated.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..envs.core import Row
-from ..rewards.core import Reward, Scored, Scores, score
+from ..rewards import Scored
+from ..rewards.executor import Executor, RewardsFailed
+from ..rewards.scores import Scores
 from .record import Rollout
 
+Collect = Callable[[Callable[[int, Rollout, Any], None]], list[Rollout]]
+"""Makes rollouts, and calls what it is given with each one's number, the rollout and its environment as it finishes."""
 
-def score_rollouts(
-    rewards: Sequence[Reward], rows: Sequence[Row], rollouts: Sequence[Rollout], quality: str, **services: Any
-) -> Scores:
-    """Score each rollout against its row and write rewards, quality, errors and hashes into the records.
+
+def scored_rollouts(
+    collect: Collect, executor: Executor, rows: Sequence[Row], quality: str, group_size: int, **services: Any
+) -> tuple[list[Rollout], Scores]:
+    """Collect rollouts and score each as it finishes; rewards, quality, errors and hashes go into the records.
 
     Args:
         rows: the row of each rollout, in the same order.
         quality: name of the reward that goes into the records as the job's own measure.
-        services: what TRL passes to batch functions (`trainer_state`, `log_extra`, `log_metric`).
+        services: what TRL passes to batch functions (`trainer_state`).
+
+    Whoever holds the records counts the failures (`Executor.count`) once these rollouts are in them.
+
+    Raises:
+        RewardsFailed: calls in other processes failed too often to wait for the rest; its `rollouts` are those collected.
     """
-    items = [
-        Scored(row, rollout.messages[len(row["prompt"]) :], rollout.completion_ids, rollout.stop_reason)
-        for row, rollout in zip(rows, rollouts, strict=True)
-    ]
-    scores = score(rewards, items, **services)
-    hashes = {reward.name: reward.source_hash for reward in rewards}
+    batch = executor.batch(group_size, **services)
+
+    def on_finished(i: int, rollout: Rollout, environment: Any) -> None:
+        batch.add(i, as_scored(rollout, rows[i], environment))
+
+    rollouts = collect(on_finished)
+    try:
+        scores = batch.finish()
+    except RewardsFailed as failed:
+        failed.rollouts = rollouts
+        raise
+    hashes = {reward.name: reward.source_hash for reward in executor.rewards}
     for i, rollout in enumerate(rollouts):
         rollout.rewards = scores.of(i)
         rollout.quality = rollout.rewards[quality]
-        rollout.error = scores.errors[i]
+        rollout.error = rollout.error or scores.errors[i]
+        rollout.extras = scores.extras[i]
         rollout.reward_hashes = hashes
-    return scores
+    return rollouts, scores
+
+
+def as_scored(rollout: Rollout, row: Row, environment: Any = None) -> Scored:
+    """What reward functions see of a rollout: its own messages, without those of the prompt."""
+    messages = rollout.messages[len(row["prompt"]) :]
+    return Scored(row, messages, rollout.completion_ids, rollout.stop_reason, environment)

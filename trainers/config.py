@@ -22,7 +22,8 @@ from ..configs.errors import nearest
 from ..configs.read import merged
 from ..configs.schema import JobConfig, check_keys, coerce, field_types
 from ..envs.core import Environment
-from ..rewards.core import Reward, as_reward
+from ..rewards import Reward
+from ..rewards.entries import read_rewards
 
 EVALUATION_KEYS = {"temperature": 0.0, "k": 1, "top_p": 1.0, "top_k": 0}
 CHOICES = {
@@ -126,26 +127,9 @@ class RunConfig:
         """The reward functions in the order of the file, weights laid on.
 
         Raises:
-            BadInput: one doesn't import, isn't callable, or two have the same name.
+            BadInput: see `read_rewards`.
         """
-        functions = []
-        for spec in self.job.rewards:
-            path, weight = spec, None
-            if isinstance(spec, Mapping):
-                check_keys(spec, ("reward", "weight"), f"{self.path}: rewards")
-                path, weight = spec.get("reward"), spec.get("weight")
-            if not isinstance(path, str):
-                raise BadInput(
-                    f"{self.path}: rewards: {spec!r} should be module:function, or {{reward: ..., weight: ...}}"
-                )
-            function = as_reward(load_attribute(path, self.folder))
-            functions.append(function if weight is None else function.weighing(coerce(weight, float, "weight", path)))
-        names = [function.name for function in functions]
-        if len(set(names)) < len(names):
-            raise BadInput(f"{self.path}: rewards: two of them have the same name: {', '.join(names)}")
-        if not any(function.weight for function in functions):
-            raise BadInput(f"{self.path}: rewards: none given with a weight other than 0; nothing would be learned")
-        return functions
+        return read_rewards(self.job.rewards, self.folder, str(self.path))
 
     def quality(self) -> str:
         """Name of the reward that measures the job."""

@@ -8,7 +8,7 @@ groups stay whole.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,15 @@ from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import pad, split_tensor_dict, use_adapter
 
 from ..envs.core import Environment, Row
-from ..rewards.core import Reward, Scores
+from ..rewards.executor import Executor, RewardsFailed
+from ..rewards.scores import Scores
 from ..rollouts.chat import Chat
 from ..rollouts.collect import collect
 from ..rollouts.engine import Sampling
 from ..rollouts.record import RecordWriter, Rollout, StopReason
-from ..rollouts.scoring import score_rollouts
+from ..rollouts.scoring import scored_rollouts
 from .advantages import advantages, permuted
 from .rolling import Rolling, context_length, next_token_logits
-
-
-class RewardsFailed(RuntimeError):
-    """Reward functions failed on more rollouts than `max_error_rate` allows; holds the first traceback."""
 
 
 class Trainer(Rolling, GRPOTrainer):
@@ -57,27 +54,25 @@ class Trainer(Rolling, GRPOTrainer):
         *,
         env: Environment,
         rows: Sequence[Row],
-        rewards: Sequence[Reward],
+        executor: Executor,
         quality: str,
         chat: Chat,
         run: str,
         records: Path,
-        max_error_rate: float = 0.1,
         shuffle_rewards: bool = False,
         **kwargs: Any,
     ) -> None:
         # Rows are looked up by number: what a row holds never goes through Arrow, which would fill in and reorder.
         dataset = Dataset.from_dict({"prompt": [row["prompt"] for row in rows], "number": list(range(len(rows)))})
         super().__init__(
-            model=model, reward_funcs=list(rewards), args=args, train_dataset=dataset,
+            model=model, reward_funcs=list(executor.rewards), args=args, train_dataset=dataset,
             processing_class=chat.tokenizer, **kwargs,
         )  # fmt: skip
-        self.env, self.rows, self.rewards, self.quality, self.chat = env, list(rows), list(rewards), quality, chat
-        self.run, self.max_error_rate, self.shuffle_rewards = run, max_error_rate, shuffle_rewards
+        self.env, self.rows, self.executor, self.quality, self.chat = env, list(rows), executor, quality, chat
+        self.run, self.shuffle_rewards = run, shuffle_rewards
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         self.writer = RecordWriter(records, "train" if world == 1 else f"train-rank{rank}")
         self._rows_of_step = (-1, 0)
-        self._failed = self._scored = 0
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         # TRL's, without its shuffle: groups stay whole and micro-batches repeat exactly.
@@ -93,18 +88,46 @@ class Trainer(Rolling, GRPOTrainer):
         """One generation batch: collect, score, advantages, records, and the tensors that TRL's loss reads."""
         mode = "train" if self.model.training else "eval"
         rows = [self.rows[example["number"]] for example in inputs]
-        began = time.perf_counter()
-        rollouts = self._collect(rows)
-        generated = time.perf_counter() - began
-        scores = self._score(rows, rollouts)
+        rollouts, scores = self._roll_out(rows, mode)
         own = self._advantages(scores, mode)
         for rollout, advantage in zip(rollouts, own, strict=True):
             rollout.advantage = float(advantage)
         self.writer.write(rollouts)
-        self._log_rollouts(rollouts, generated, mode)
+        self.executor.count(scores)
+        self._log_rollouts(rollouts, mode)
         return self._batch(rollouts, own)
 
-    def _collect(self, rows: Sequence[Row]) -> list[Rollout]:
+    def _roll_out(self, rows: Sequence[Row], mode: str) -> tuple[list[Rollout], Scores]:
+        """Collect and score; how long generation took, and what rewards logged, go into the metrics."""
+        metrics = self._metrics[mode]
+
+        def collected(on_finished: Callable[[int, Rollout, Any], None]) -> list[Rollout]:
+            began = time.perf_counter()
+            rollouts = self._collect(rows, on_finished)
+            seconds = time.perf_counter() - began
+            tokens = sum(rollout.tokens_out for rollout in rollouts) * self.accelerator.num_processes
+            metrics["tokens_per_second"].append(tokens / max(seconds, 1e-9))
+            metrics["generation_seconds"].append(seconds)
+            return rollouts
+
+        began = time.perf_counter()
+        try:
+            rollouts, scores = scored_rollouts(
+                collected, self.executor, rows, self.quality, self.num_generations, trainer_state=self.state
+            )
+        except RewardsFailed as failed:
+            self.writer.write(failed.rollouts)
+            raise
+        metrics["reward_seconds"].append(time.perf_counter() - began - metrics["generation_seconds"][-1])
+        for name in scores.failures.keys() | self.executor.failed.keys():
+            metrics[f"errors/{name}"].append(len(scores.failures.get(name, ())) / len(rollouts))
+        for name, calls in scores.overruns.items():
+            metrics[f"overruns/{name}"].append(calls / len(rollouts))
+        for name, number in scores.metrics.items():
+            metrics[name].append(number)
+        return rollouts, scores
+
+    def _collect(self, rows: Sequence[Row], on_finished: Callable[[int, Rollout, Any], None]) -> list[Rollout]:
         step = self.state.global_step
         self.engine.sync(None, step)
         seen = self._rows_of_step[1] if self._rows_of_step[0] == step else 0
@@ -113,35 +136,19 @@ class Trainer(Rolling, GRPOTrainer):
         return collect(
             self.engine, self.chat, self.env, rows, self.sampling(),
             run=self.run, step=step, split="train", seed=self.args.seed, group_size=self.num_generations,
-            first_row=seen + rank * len(rows), context=context_length(self.model.config),
+            first_row=seen + rank * len(rows), context=context_length(self.model.config), on_finished=on_finished,
         )  # fmt: skip
 
     def sampling(self) -> Sampling:
         """How training samples, from TRL's own fields."""
         return Sampling(self.max_completion_length, self.temperature, self.top_p, self.top_k or 0, self.min_p or 0.0)
 
-    def _score(self, rows: Sequence[Row], rollouts: Sequence[Rollout]) -> Scores:
-        scores = score_rollouts(
-            self.rewards, rows, rollouts, self.quality, trainer_state=self.state, log_extra=lambda *_: None,
-            log_metric=self._log_metric,
-        )  # fmt: skip
-        self._failed += sum(error is not None for error in scores.errors)
-        self._scored += len(rows)
-        if self._failed > self.max_error_rate * self._scored:
-            name, failures = next(iter(scores.failures.items()))
-            self.writer.write(rollouts)
-            raise RewardsFailed(
-                f"reward '{name}' failed on {self._failed} of {self._scored} rollouts, more than max_error_rate "
-                f"{self.max_error_rate:g} allows; the first failure:\n{failures[0].traceback or failures[0].reason}"
-            )
-        return scores
-
     def _advantages(self, scores: Scores, mode: str) -> np.ndarray:
         """This rank's advantages [B]; the whole batch's rewards are gathered for spreads that span ranks."""
         local = torch.tensor(np.column_stack([scores.total, scores.values]), device=self.accelerator.device)
         everyone = self.accelerator.gather(local).cpu().double().numpy()
         total, values = everyone[:, 0], everyone[:, 1:]
-        weights = np.array([reward.weight for reward in self.rewards])
+        weights = np.array([reward.weight for reward in self.executor.rewards])
         for f, name in enumerate(scores.names):
             self._metrics[mode][f"rewards/{name}/mean"].append(_mean(values[:, f]))
         if self.shuffle_rewards:
@@ -226,7 +233,7 @@ class Trainer(Rolling, GRPOTrainer):
             entropies.append(-(all_BCV.exp() * all_BCV).sum(-1))
         return torch.cat(logps), torch.cat(entropies) if kwargs.get("compute_entropy") else None, None
 
-    def _log_rollouts(self, rollouts: Sequence[Rollout], seconds: float, mode: str) -> None:
+    def _log_rollouts(self, rollouts: Sequence[Rollout], mode: str) -> None:
         lengths = [rollout.tokens_out for rollout in rollouts]
         metrics = self._metrics[mode]
         metrics["completions/mean_length"].append(float(np.mean(lengths)))
@@ -235,8 +242,6 @@ class Trainer(Rolling, GRPOTrainer):
             float(np.mean([r.stop_reason == StopReason.LENGTH for r in rollouts]))
         )
         metrics["quality"].append(_mean([r.quality for r in rollouts if r.quality is not None]))
-        metrics["tokens_per_second"].append(sum(lengths) * self.accelerator.num_processes / max(seconds, 1e-9))
-        metrics["generation_seconds"].append(seconds)
 
 
 def _mean(values: Any) -> float:

@@ -21,7 +21,8 @@ import torch
 
 from ..configs import BadInput
 from ..configs.read import CONFIGS, read_yaml
-from ..rewards.core import Reward
+from ..rewards import Reward
+from ..rewards.entries import paths_of
 from .config import RunConfig
 
 PACKAGES = ("journeyman", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy")
@@ -149,7 +150,7 @@ def run_facts(
     config: RunConfig, base: dict[str, Any], env_version: str, rewards: Iterable[Reward], processes: int
 ) -> dict[str, Any]:
     """What `run.json` says of a run before it starts."""
-    specs = [spec if isinstance(spec, str) else spec["reward"] for spec in config.job.rewards]
+    specs = [", ".join(paths_of(entry)) for entry in config.job.rewards]
     return {
         "run": config.name,
         "recipe": config.recipe,

@@ -12,10 +12,11 @@ import trl.models.utils
 import trl.trainer.utils
 from datasets import Dataset
 from journeyman.recipes.preflight import prepare
+from journeyman.rewards.executor import RewardsFailed
 from journeyman.rollouts.record import CLOCK_FIELDS, read_records
 from journeyman.trainers.advantages import advantages
 from journeyman.trainers.config import load_config
-from journeyman.trainers.grpo import RewardsFailed, Trainer
+from journeyman.trainers.grpo import Trainer
 from journeyman.trainers.models import load_base
 from peft import get_peft_model
 from trl import GRPOTrainer
@@ -72,7 +73,7 @@ def step_of_ours(config, job, folder):
     before = adapter_of(model)
     args = config.grpo()
     trainer = Trainer(
-        model, args, env=job.env, rows=job.train, rewards=job.rewards, quality=job.quality, chat=chat, run="r",
+        model, args, env=job.env, rows=job.train, executor=job.executor, quality=job.quality, chat=chat, run="r",
         records=folder / "records",
     )  # fmt: skip
     trainer.train()
@@ -82,7 +83,7 @@ def step_of_ours(config, job, folder):
 def step_of_stock(config, job, rollouts):
     model, chat = policy(config, job)
     args = config.grpo()
-    args.reward_weights = [reward.weight for reward in job.rewards]
+    args.reward_weights = [reward.weight for reward in job.executor.rewards]
     columns = {key: [row[key] for row in job.train] for key in ("prompt", "answer")}
     waiting = defaultdict(list)
     for rollout in rollouts:
@@ -96,7 +97,7 @@ def step_of_stock(config, job, rollouts):
         }  # fmt: skip
 
     trainer = GRPOTrainer(
-        model=model, args=args, reward_funcs=list(job.rewards), train_dataset=Dataset.from_dict(columns),
+        model=model, args=args, reward_funcs=list(job.executor.rewards), train_dataset=Dataset.from_dict(columns),
         processing_class=chat.tokenizer, rollout_func=same_completions,
     )  # fmt: skip
     trainer.train()
