@@ -1,15 +1,35 @@
-"""Rewards that compare the answer with the row's `answer` column. A row may name its own extraction in `extraction`."""
+"""Rewards that compare the answer with the row's `answer` column. A row may name its own extraction in `extraction`.
+
+Always true here: one answer is read out of a completion, never several, so listing every option earns what the last one
+(or the first line) earns; a gold answer that can't be read makes the row unscorable and pays nobody.
+"""
 
 from __future__ import annotations
 
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from fractions import Fraction
+
+from ..configs.errors import BadInput
+from .cases import Case
 from .core import reward
-from .text import extractor, hash_answer, last_number
+from .text import after_thinking, extractor, hash_answer, last_number
+
+TAIL = 2000
+"""Characters at the end of a completion in which `numeric` looks for its number."""
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_QUANTITY = re.compile(r"(?:(?<![\w.])[-+−])?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+|(?=\.\d))(?:\.\d+)?(?:[eE][-+−]?\d+)?")
 
 
 @reward
 def exact(completion: str, answer: str, extraction: str = "strip") -> float:
     """1 where the extracted answer is the row's `answer` to the letter, else 0.
 
+    Source: the exact match of closed-form question answering, without any normalisation.
     Known ways of being gamed: none beyond guessing; the extractors return one answer, never several.
     """
     return float(extractor(extraction)(completion) == str(answer).strip())
@@ -17,7 +37,11 @@ def exact(completion: str, answer: str, extraction: str = "strip") -> float:
 
 @reward
 def label(completion: str, answer: str, extraction: str = "first_line") -> float:
-    """1 where the extracted label is the row's, upper and lower case alike, else 0. Guessing earns its share."""
+    """1 where the extracted label is the row's, upper and lower case alike, else 0.
+
+    Source: the accuracy of text classification.
+    Known ways of being gamed: guessing earns each label's share, so one frequent label makes a constant worth much.
+    """
     found = extractor(extraction)(completion)
     return float(found is not None and found.casefold() == str(answer).strip().casefold())
 
@@ -26,8 +50,136 @@ def label(completion: str, answer: str, extraction: str = "first_line") -> float
 def number(completion: str, answer: str) -> float:
     """1 where the number after `####`, or else the last number of the completion, equals the row's; else 0.
 
-    The gold answer is read the same way, so GSM8K's worked solutions serve as they are. Known ways of being gamed: a
-    completion that ends in many numbers is judged by the last one alone.
+    The gold answer is read the same way, so GSM8K's worked solutions serve as they are.
+
+    Source: GSM8K (Cobbe et al. 2021, arXiv 2110.14168), whose answers follow `####`.
+    Known ways of being gamed: a completion that ends in many numbers is judged by the last one alone; numbers are compared
+    as floats, so two that differ after 16 digits are the same.
     """
     found, gold = (last_number(hash_answer(text) or text) for text in (completion, str(answer)))
     return float(found is not None and gold is not None and float(found) == float(gold))
+
+
+@reward
+def f1(completion: str, answer: str | Sequence[str], extraction: str = "strip") -> float | None:
+    """How far the words of the answer are those of the row's `answer`, in [0, 1]; of several answers the best counts.
+
+    The harmonic mean of precision and recall over the words, as often as each occurs, in lower case and without English
+    articles and punctuation. None where the gold answer has no word.
+
+    Source: the F1 of SQuAD (Rajpurkar et al. 2016, arXiv 1606.05250).
+    Known ways of being gamed: word order does not count, and neither does `not`: a denial of the right answer earns most of
+    the marks; copying the sentence that holds the answer earns a part. Measure beside `exact`.
+    """
+    golds = [
+        words for text in ([answer] if isinstance(answer, str | int | float) else answer) if (words := _words(text))
+    ]
+    if not golds:
+        return None
+    found = _words(extractor(extraction)(completion) or "")
+    return max(_overlap(found, gold) for gold in golds)
+
+
+def _words(text: object) -> list[str]:
+    """The words that SQuAD counts."""
+    return _ARTICLES.sub(" ", str(text).lower().translate(_PUNCTUATION)).split()
+
+
+def _overlap(found: list[str], gold: list[str]) -> float:
+    same = sum((Counter(found) & Counter(gold)).values())
+    return 2 * same / (len(found) + len(gold))
+
+
+@reward
+def numeric(
+    completion: str, answer: str | float, rtol: float = 1e-6, atol: float = 0.0, unit: str | None = None
+) -> float:
+    """1 where the last number of the completion is within `atol + rtol * |answer|` of the row's, else 0.
+
+    Compared exactly, whatever the number of digits. Nothing is converted: where the row names a `unit`, or its `answer` has
+    one (`5 km`), that unit must follow the number to the letter, and `5000 m` or a bare `5` earn nothing; without a unit,
+    what follows the number is not read, so `50%` is 50 and not 0.5; what stands before it never is. NaN and infinities
+    are no numbers.
+
+    Args:
+        completion: read from its last 2,000 characters, after any thinking.
+        answer: the gold number, with its unit where it has one.
+        rtol: relative tolerance, a share of the gold number.
+        atol: absolute tolerance, in the gold number's unit.
+        unit: what must follow the number; what follows the gold number where not given; "" for anything.
+
+    Raises:
+        BadInput: a tolerance that is negative or not a finite number.
+        ValueError: the gold answer holds no number.
+
+    Source: the tolerance of `numpy.isclose(completion, answer, rtol, atol)`.
+    Known ways of being gamed: a wide tolerance pays guesses, and with `rtol` a gold 0 takes an exact 0 only; of several
+    numbers the last alone counts.
+    """
+    for name, tolerance in (("rtol", rtol), ("atol", atol)):
+        if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 <= tolerance < float("inf"):
+            raise BadInput(f"reward 'numeric': {name} is {tolerance!r}; it should be a finite number, 0 or more")
+    gold = _quantity(str(answer))
+    if gold is None:
+        raise ValueError(f"the row's answer {answer!r} holds no number")
+    found = _quantity(after_thinking(completion)[-TAIL:])
+    if found is None:
+        return 0.0
+    wanted = gold[1] if unit is None else unit.strip()
+    if wanted and not re.match(re.escape(wanted) + r"(?!\w)", found[1]):
+        return 0.0
+    # By their decimal texts: 0.1 is meant as a tenth and not as the nearest float.
+    room = Fraction(str(atol)) + Fraction(str(rtol)) * abs(gold[0])
+    return float(abs(found[0] - gold[0]) <= room)
+
+
+def _quantity(text: str) -> tuple[Fraction, str] | None:
+    """The last number of `text`, and what follows it; None where there is none of a sensible size."""
+    matches = list(_QUANTITY.finditer(text))
+    if not matches:
+        return None
+    written = matches[-1][0].replace(",", "").replace("−", "-")
+    _, _, exponent = written.lower().partition("e")
+    if len(exponent.lstrip("+-")) > 3:  # 1e999999999 is a number of a gigabyte
+        return None
+    return Fraction(written), text[matches[-1].end() :].strip(" \t\r\n.,;:")
+
+
+CASES = {
+    "exact": [
+        Case({"answer": "42"}, right=["42", " 42\n", "<think>41?</think>42"], wrong=["43", "42 or 43", "042", ""]),
+        Case({"answer": "4", "extraction": "boxed"}, right=[r"so \boxed{4}"], wrong=["4", r"\boxed{4} or \boxed{5}"]),
+    ],
+    "label": [
+        Case(
+            {"answer": "billing"},
+            right=["billing", "Billing\nbecause of the invoice"],
+            wrong=["delivery", "billing, delivery", "billing or delivery", "delivery\nbilling", ""],
+        ),
+    ],
+    "number": [
+        Case(
+            {"answer": "6 * 7 = 42\n#### 42"},
+            right=["42", "so 42.0", "#### 42\nor 43", "21 + 21 = 42"],
+            wrong=["43", "42 43", "nan", "#### forty-two", "inf", ""],
+        ),
+        Case({"answer": "1,000"}, right=["1000", "1,000"], wrong=["1", "100", "10000"]),
+    ],
+    "f1": [
+        Case(
+            {"answer": "the Eiffel Tower"},
+            right=["Eiffel Tower", "The eiffel tower.", "<think>Rome?</think>Eiffel Tower"],
+            wrong=["Big Ben", "the", "<think>Eiffel Tower", ""],
+        ),
+        Case({"answer": ["1889", "in 1889"]}, right=["1889", "in 1889"], wrong=["1989", "18 89"]),
+    ],
+    "numeric": [
+        Case(
+            {"answer": "3.14159", "rtol": 0.001},
+            right=["3.14", "about 3.1416", "3.140e0", "π is 3.1416."],
+            wrong=["3.2", "nan", "inf", "-3.14", "3.14 or 4", "1e999999999", "", "three"],
+        ),
+        Case({"answer": "5 km"}, right=["5 km", "It is 5.0 km."], wrong=["5 m", "5", "5000 m", "5 kmh", "5 mi (km)"]),
+        Case({"answer": 0, "atol": 0.5}, right=["0.25", "-0.5"], wrong=["0.51", "-1"]),
+    ],
+}
