@@ -229,3 +229,24 @@ def test_the_hash_of_a_function_without_source_follows_its_code():
         return reward(space["judge"]).source_hash
 
     assert made("1.0") == made("1.0") != made("2.0")
+
+
+def test_the_hash_follows_what_the_function_uses_of_its_own_module(tmp_path):
+    def hash_of(number, **changed):
+        parts = {"level": "0.5", "helper": "x + LEVEL", "unused": "1", "pattern": "a+"} | changed
+        path = tmp_path / f"uses{number}.py"
+        path.write_text(
+            f"import math, re\nLEVEL = {parts['level']}\nPATTERN = re.compile({parts['pattern']!r})\n"
+            f"def unused(x):\n    return {parts['unused']}\n"
+            f"def helper(x):\n    return {parts['helper']}\n"
+            "class Reader:\n    def read(self, text):\n        return helper(len(PATTERN.findall(text)))\n"
+            "def judge(completion):\n    return math.sqrt(Reader().read(completion))\n"
+        )
+        spec = importlib.util.spec_from_file_location(f"uses{number}", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return reward(module.judge).source_hash
+
+    plain = hash_of(0)
+    assert hash_of(1) == plain == hash_of(2, unused="2")
+    assert len({plain, hash_of(3, level="0.6"), hash_of(4, helper="x - LEVEL"), hash_of(5, pattern="b+")}) == 4
