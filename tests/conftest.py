@@ -23,7 +23,7 @@ ENVIRONMENT = '''
 import time
 
 from journeyman.envs.core import Generated
-from journeyman.rewards import reward
+from journeyman.rewards import group_reward, reward
 
 
 class Larger(Generated):
@@ -58,6 +58,12 @@ def slow(completion: str, answer: str) -> float:
 def close(completion: str, answer: str) -> float:
     digit = completion.strip()[:1]
     return 1 - abs(int(digit) - int(answer)) / 9 if digit in tuple("0123456789") else 0.0
+
+
+@group_reward(weight=0)
+def group_seen(completions, log_extra):
+    log_extra("group", ["/".join(completions)] * len(completions))
+    return [float(len(completions))] * len(completions)
 
 
 @reward(needs_reference=False)

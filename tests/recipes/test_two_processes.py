@@ -4,14 +4,16 @@ import json
 
 import pytest
 import torch
+import yaml
 from journeyman.rollouts.record import read_records
 from safetensors.torch import load_file
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", ["two-cpu", "two-cpu-fsdp2"])
-def test_two_processes_train_one_adapter(cli, tiny, tiny_base, train_here, tmp_path, shape):
+def test_two_processes_train_one_adapter(cli, make_job, tiny, tiny_base, train_here, tmp_path, shape):
     run = tmp_path / "run"
+    tiny = make_job(tmp_path, rewards=[*yaml.safe_load(tiny.read_text())["rewards"], "tiny.py:group_seen"])
     flags = ["--per_device_train_batch_size=8", "--max_steps=3", "--validate_every=3", "--save_strategy=no"]
     done = cli("train", tiny, f"--accelerate={shape}", f"--output_dir={run}", "--report_to=none", *flags, timeout=400)
     assert done.code == 0, done.err
@@ -30,9 +32,16 @@ def test_two_processes_train_one_adapter(cli, tiny, tiny_base, train_here, tmp_p
     for step in range(3):
         groups = {r.group: r.item for r in every if r.step == step}
         assert len(groups) == 4 and all(groups[r.group] == r.item for r in every if r.step == step)
+        for group in groups:
+            texts = [r.messages[-1]["content"] for r in every if (r.step, r.group) == (step, group)]
+            assert all(
+                r.rewards["group_seen"] == 4 and r.extras["group"] == "/".join(texts)
+                for r in every
+                if (r.step, r.group) == (step, group)
+            ), "a group reward sees all four, on whichever rank they are"
 
     # One process with the same rows: the same first batch, and after it the same adapter but for sums in another order.
-    alone = train_here(tmp_path / "alone", max_steps=3, validate_every=3, save_strategy="no")
+    alone = train_here(tmp_path / "alone", tiny, max_steps=3, validate_every=3, save_strategy="no")
     first = [
         {(r.row, tuple(r.prompt_ids), tuple(r.completion_ids)) for r in read_records(place, "train") if r.step == 0}
         for place in (run, alone)
