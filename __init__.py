@@ -17,16 +17,18 @@ if TYPE_CHECKING:
     from .recipes.api import train
     from .recipes.evaluate import evaluate
     from .recipes.prove import prove
+    from .recipes.replay import replay
     from .recipes.trial import try_job
 
 __version__ = "0.1.0"
-__all__ = ["evaluate", "prove", "publish", "train", "try_job"]
+__all__ = ["evaluate", "prove", "publish", "replay", "train", "try_job"]
 
 _FUNCTIONS = {
     "train": ".recipes.api",
     "evaluate": ".recipes.evaluate",
     "prove": ".recipes.prove",
     "publish": ".hub.publish",
+    "replay": ".recipes.replay",
     "try_job": ".recipes.trial",
 }
 

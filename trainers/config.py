@@ -6,7 +6,6 @@ rewards) has been imported; an unknown key is an error that names the nearest va
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +16,11 @@ import yaml
 from peft import LoraConfig
 from trl import GRPOConfig, ModelConfig
 
-from ..configs import BadInput, find_job, load_attribute, read_yaml
+from ..configs import BadInput, find_job, read_yaml
 from ..configs.errors import nearest
 from ..configs.read import merged
 from ..configs.schema import JobConfig, check_keys, coerce, field_types
+from ..envs.build import make_environment
 from ..envs.core import Environment
 from ..rewards import Reward
 from ..rewards.entries import read_rewards
@@ -106,22 +106,9 @@ class RunConfig:
         """A new instance of the job's environment.
 
         Raises:
-            BadInput: it does not take `environment_kwargs`, or refuses them.
+            BadInput: see `make_environment`.
         """
-        cls = load_attribute(self.job.environment, self.folder)
-        kwargs = dict(self.job.environment_kwargs)
-        parameters = inspect.signature(cls).parameters if isinstance(cls, type) else {}
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            if "base" in parameters:
-                kwargs.setdefault("base", str(self.folder))
-            check_keys(kwargs, [p for p in parameters if p != "self"], f"{self.path}: environment_kwargs")
-        try:
-            env = cls(**kwargs)
-        except TypeError as error:
-            raise BadInput(f"{self.path}: environment_kwargs: {error}") from error
-        if not hasattr(env, "tasks") or not hasattr(env, "reset"):
-            raise BadInput(f"{self.path}: {self.job.environment} is no environment: it needs tasks(...) and reset(...)")
-        return env
+        return make_environment(self.job.environment, self.job.environment_kwargs, self.folder, str(self.path))
 
     def rewards(self) -> list[Reward]:
         """The reward functions in the order of the file, weights laid on.
