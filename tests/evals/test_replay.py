@@ -132,7 +132,6 @@ def test_a_changed_reward_takes_the_place_and_weight_of_its_name(trained, comman
     assert done.code == 0 and found["n"] == len(rollouts)
     assert found["mean_before"] == pytest.approx(np.mean(old)) and found["mean_after"] == pytest.approx(np.mean(new))
     assert found["gained"] == sum(r.rewards["exact"] == 0 for r in rollouts)
-    assert sum(found["flips"].values()) > 0
 
 
 def test_another_name_is_added_with_its_own_weight_or_replaces_the_one_that_is_said(trained, tmp_path):
