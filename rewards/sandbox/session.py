@@ -1,0 +1,122 @@
+"""The judge's end of a conversation with one solver: questions with a nonce, answers made of plain data.
+
+Always true here: every answer has a deadline; an `Ended` is not an `Exception`, so no test code swallows it; what the
+solver sends can be wrong, late or malformed, and is nothing worse. Standard library only.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from . import wire
+
+
+class Ended(BaseException):
+    """The solver can't be asked any more: `time`, `gone` (it exited, crashed or was killed) or `protocol`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Raised(Exception):
+    """The solver's code raised: the names of the exception's classes, and its text."""
+
+    def __init__(self, names: Sequence[str], text: str) -> None:
+        super().__init__(f"{names[0]}: {text}" if text else names[0])
+        self.names, self.text = list(names), text
+
+
+class Question(NamedTuple):
+    """One question: its nonce, and how it goes over the socket."""
+
+    nonce: int
+    frame: bytes
+
+
+class Session:
+    """Asks one solver.
+
+    Args:
+        end: the private socket.
+        seconds: for everything that will be asked; the clock starts here.
+        handle: makes what stands for an object of the solver's; a plain `wire.Handle` by default.
+    """
+
+    def __init__(self, end: socket.socket, seconds: float, handle: Callable[[int], Any] = wire.Handle) -> None:
+        self._end, self._handle = end, handle
+        self.deadline = time.monotonic() + seconds
+        self.ended: Ended | None = None
+        self.answered = 0
+
+    def begin(self, seconds: float) -> None:
+        """Start the clock anew."""
+        self.deadline = time.monotonic() + seconds
+
+    def ask(self, operation: str, *arguments: Any, names: dict[str, Any] | None = None,
+            keep: Callable[[Any], int] | None = None) -> Any:  # fmt: skip
+        """Have the solver do `operation`; `arguments` are packed here.
+
+        Returns:
+            The answer's value.
+
+        Raises:
+            Raised: the solver's code raised.
+            Ended: there is no answer and won't be one.
+            wire.WireError: an argument is not data; nothing was sent.
+        """
+        question = self.question(operation, *arguments, names=names, keep=keep)
+        self.put(question.frame)
+        return self.take(question)
+
+    def question(self, operation: str, *arguments: Any, names: dict[str, Any] | None = None,
+                 keep: Callable[[Any], int] | None = None) -> Question:  # fmt: skip
+        """What `put` sends and `take` awaits the answer to.
+
+        Raises:
+            wire.WireError: an argument is not data.
+        """
+        nonce = secrets.randbits(60)
+        named = {name: wire.pack(value, keep) for name, value in (names or {}).items()}
+        return Question(
+            nonce, wire.frame([nonce, operation, [wire.pack(argument, keep) for argument in arguments], named])
+        )
+
+    def put(self, frames: bytes) -> None:
+        """Send questions, which will be answered in turn; several at once only where they fit the socket's buffer."""
+        if self.ended:
+            return
+        try:
+            self._end.settimeout(max(self.deadline - time.monotonic(), 0.001))
+            self._end.sendall(frames)
+        except TimeoutError:
+            self.ended = Ended("time")
+        except OSError:
+            self.ended = Ended("gone")
+
+    def take(self, question: Question) -> Any:
+        """The answer to the oldest question that has none yet; returns and raises as `ask` does."""
+        if not self.ended:
+            try:
+                self.answered += 1
+                return self._answer(wire.receive(self._end, self.deadline), question.nonce)
+            except TimeoutError:
+                self.ended = Ended("time")
+            except (OSError, EOFError):
+                self.ended = Ended("gone")
+            except wire.WireError:
+                self.ended = Ended("protocol")
+        raise self.ended
+
+    def _answer(self, message: Any, nonce: int) -> Any:
+        match message:
+            case [int(n), "value", value] if n == nonce:
+                return wire.unpack(value, self._handle)
+            case [int(n), "raised", [str(), *_] as names, str(text)] if n == nonce:
+                if all(type(name) is str for name in names):
+                    raise Raised([name[:100] for name in names[:20]], text[:500])
+        raise wire.WireError("not an answer")
