@@ -125,10 +125,11 @@ def quotes(completion: str, sources: Sources, least: int = 3) -> float:
 def coverage(
     completion: str, sources: Sources, required: Sequence[str | Mapping[str, str]], least: int = 3
 ) -> float | None:
-    """The share of the required sources and facts that supported quotations cite; each source cited beyond them costs.
+    """The share of the required sources and facts that supported quotations cite; what is cited beyond them costs.
 
-    The required that are covered, over the required and the needless sources together (a Jaccard index). Only a quotation that
-    occurs in its source covers anything: ids alone, and altered quotations, do not. None where nothing is required.
+    The required that are covered, over the required, the needless sources and the quotations that their source does not hold,
+    all together. Only a quotation that occurs in its source covers anything: an id alone does not. None where nothing is
+    required.
 
     Args:
         completion: see `quotes`.
@@ -156,12 +157,15 @@ def coverage(
             f"the row requires the source '{missing}', which is not among its sources ({', '.join(texts)})"
         )
     said: dict[str, list[str]] = {}
+    unsupported = 0
     for quotation in _quotations(completion)[:MOST]:
         if quotation.source is not None and _supported(quotation, texts, least):
             said.setdefault(quotation.source, []).append(quotation.text)
+        elif quotation.source is not None and quotation.text:
+            unsupported += 1
     covered = sum(any(words in quoted for quoted in said.get(source, [])) for source, words in wanted)
     needless = len(said.keys() - {source for source, _ in wanted})
-    return covered / (len(wanted) + needless)
+    return covered / (len(wanted) + needless + unsupported)
 
 
 @reward

@@ -129,7 +129,7 @@ CASES = {
             right=["d1 d2", '["d2", "d9", "d1"]', "1. d2\n2. d1\n", "<think>d3?</think>d7, d2, d1"],
             wrong=[*_WRONG, "d7 d8 d9 d1 d2", "d3 d3 d3 d1 d2"],
         ),
-        Case({"relevant": [7]}, right=["7", "[7]"], wrong=["77", "0.7"]),
+        Case({"relevant": [7], "k": 1}, right=["7", "[7]"], wrong=["77", "0.7", "2 7"]),
     ],
     "ndcg": [
         Case(

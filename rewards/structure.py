@@ -17,6 +17,8 @@ from .cases import Case
 from .core import UNDECIDED, reward
 from .text import after_thinking
 
+PRELOAD = ("jsonschema",)
+"""What the server that forks the workers loads before the first of them: no call waits for it."""
 MAX_CHARACTERS = 200_000
 """Longer answers earn nothing: what they cost to check grows with them."""
 MAX_DEPTH = 100
@@ -115,12 +117,12 @@ def _at_once(completion: str, schema: Mapping[str, Any] | bool | str) -> Any:
     return UNDECIDED if slow or len(completion) > _SMALL else float(validator.is_valid(document))
 
 
-@reward(needs_reference=False, isolated=True, timeout=3.0, overrun=0.0, fast=_at_once)
+@reward(needs_reference=False, isolated=True, timeout=1.0, overrun=0.0, fast=_at_once)
 def json_schema(completion: str, schema: Mapping[str, Any] | bool | str) -> float:
     """1 where the answer is a JSON document that is valid under the row's `schema`, else 0.
 
     `format` is an annotation, as the standard has it, and is not checked; a `$ref` to an address is not fetched. A check
-    that takes over 3 s (a `pattern` that backtracks, say) earns 0.
+    that takes over 1 s (a `pattern` that backtracks, say) earns 0.
 
     Args:
         completion: one document, alone or in one code fence.

@@ -70,6 +70,7 @@ COVERAGE = [
     (A, ["a", "b"], 0.5),
     (f"{A} {B} {C}", ["a", "b"], 2 / 3),
     (f"{B} {C}", ["a"], 0.0),
+    (f"{A} {B.replace('closed', 'opened')}", ["a"], 0.5),
     ("[a] [b]", ["a", "b"], 0.0),
     (A.replace("opened", "closed"), ["a"], 0.0),
     (A, [{"source": "a", "text": "1932"}], 1.0),
