@@ -1,0 +1,152 @@
+r"""Multiple choice: the letter of one option, or its text.
+
+Always true here: an answer names one option. Everything that states an answer must agree - every box, or else every "answer is",
+or else every line that is an option by itself - so listing options earns nothing, whichever comes last.
+
+    from journeyman.rewards.choice import choice
+
+    choice(prompts=["?"], completions=["The answer is (B)."], answer=["B"], choices=[["Oslo", "Rome"]])   # [1.0]
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..configs.errors import BadInput
+from .cases import Case
+from .core import reward
+from .text import BOXES, TAIL, after_thinking, content_of_box
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+STATEMENTS = 64
+"""Boxes or lines that are looked at; a completion with more of them lists instead of answering."""
+LONGEST = 1000
+"""Characters of one statement."""
+
+_BOX = re.compile(r"\\f?box(?:ed)?(?![A-Za-z])")
+_ANSWER = re.compile(
+    r"\b(?:answer|choice|option)[ \t]*(?:is|:|=|would be|should be)[ \t]*:?[ \t]*(?:option|choice|letter)?[ \t]*",
+    re.IGNORECASE,
+)
+_LABEL = re.compile(
+    r"(?:(?:option|choice|letter|answer)\s+)?[(\[]?\s*([A-Za-z])\s*(?:[)\].:]+|(?=\s|$))\s*(.*)",
+    re.DOTALL | re.IGNORECASE,
+)
+_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
+_REASON = re.compile(r"\s*[,;:.]?\s*\b(?:because|since|as|for)\b[^.\n]*\.?$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Options:
+    """A row's options, read once a group: `texts` as they are compared, and the right one."""
+
+    texts: tuple[str, ...]
+    right: int
+
+
+def read_options(answer: str, choices: Sequence[str] | Mapping[str, object]) -> Options:
+    """The row's `choices` (a list of texts) and `answer` (a letter).
+
+    Raises:
+        BadInput: there are none, too many, two alike, or the letter is none of theirs.
+    """
+    if isinstance(choices, str) or not 2 <= len(choices) <= len(LETTERS):
+        raise BadInput(f"the column 'choices' should be a list of 2 to {len(LETTERS)} texts; it is {choices!r:.80}")
+    texts = tuple(_plain(str(text)) for text in choices)
+    if len(set(texts)) < len(texts) or "" in texts:
+        raise BadInput(f"the column 'choices' holds two options that are alike, or an empty one: {choices!r:.200}")
+    letter = str(answer).strip().strip("().").upper()
+    right = LETTERS.find(letter) if len(letter) == 1 else -1
+    if not 0 <= right < len(texts):
+        raise BadInput(f"the column 'answer' holds {answer!r:.40}; with {len(texts)} choices it should be a letter from A to "
+                       f"{LETTERS[len(texts) - 1]}")  # fmt: skip
+    return Options(texts, right)
+
+
+@reward(gold=read_options)
+def choice(completion: str, gold: Options) -> float:
+    r"""1 where the completion ends in the row's option: its letter (`B`, `(b)`, `B. Rome`, `\boxed{B}`) or its text; else 0.
+
+    `answer` is the letter, `choices` the list of texts. A letter with the text of another option earns nothing.
+
+    Source: letters as in MMLU (https://arxiv.org/abs/2009.03300), read from free text; that all statements have to agree is ours.
+
+    Known ways of being gamed: guessing pays its share, 1 in the number of options, and a constant letter pays where the gold
+    letters are not spread evenly: shuffle the options. A correction ("B. No, C") in the final text earns nothing; it belongs
+    before `</think>`.
+    """
+    stated = statements(completion)
+    found = {named(text, gold.texts) for text in stated}
+    return float(found == {gold.right})
+
+
+def statements(completion: str) -> list[str]:
+    """What states an answer: the boxes; without any, what follows each "answer is"; without any, the lines that are short.
+
+    Without box or phrase, the last line is always among them. More than `STATEMENTS` are none.
+    """
+    text = after_thinking(completion).strip()
+    if any(box in text for box in BOXES):
+        places = [found.start() for found, _ in zip(_BOX.finditer(text), range(STATEMENTS + 1), strict=False)]
+        boxes = [content_of_box(text, place) or "" for place in places]
+        return boxes if len(boxes) <= STATEMENTS else []
+    tail = text[-TAIL:]
+    ends = [found.end() for found in _ANSWER.finditer(tail)]
+    if ends:
+        return [_REASON.sub("", re.split(r"\n|\.\s", tail[end:], maxsplit=1)[0]) for end in ends]
+    lines = [line.strip() for line in text[-10 * TAIL :].splitlines() if line.strip()]
+    if not lines or len(lines) > STATEMENTS:
+        return []
+    return [line for line in lines[:-1] if _LABEL.fullmatch(line.strip("*_`")) and len(line) < 200] + [lines[-1]]
+
+
+def named(statement: str, texts: Sequence[str]) -> int | None:
+    """The option that a statement names, by its letter, its text or both; None where it names none, or several."""
+    if len(statement) > LONGEST:
+        return None
+    plain = _plain(statement)
+    if plain in texts:
+        return texts.index(plain)
+    label = _LABEL.fullmatch(_bare(statement))
+    if label is None:
+        return None
+    number, rest = LETTERS.find(label[1].upper()), _plain(label[2])
+    return number if 0 <= number < len(texts) and rest in ("", texts[number]) else None
+
+
+def _bare(text: str) -> str:
+    text = unicodedata.normalize("NFKC", _TEXT.sub(r"\1", text))
+    return text.replace("$", "").strip().strip("*_`\"'").strip()
+
+
+def _plain(text: str) -> str:
+    """A text as options are compared: one case, one white space, no decoration and no full stop."""
+    return " ".join(_bare(text).casefold().split()).rstrip(".").strip()
+
+
+CASES = {
+    "choice": [
+        Case(
+            {"answer": "B", "choices": ["Oslo", "Rome", "Bern", "A city in Peru"]},
+            right=[
+                "B", "b", "(B)", "B.", "B) Rome", "**B. Rome**", "Rome", r"\boxed{B}", r"so \boxed{\text{(B)}}",
+                "The answer is (B).",
+                "Answer: B\nbecause it is", "<think>A? C?</think>B", "It can't be A.\n\nThe answer is B. Rome.",
+                r"\boxed{B} so \boxed{B}",
+                "The answer is B, because A is in Norway.", "Answer: \uff22",
+            ],
+            wrong=[
+                "", "A", "C", "Bern", "A or B", "B or C", "A, B", "A B C D", "ABCD", "A\nB\nC\nD", "D\nC\nA\nB",
+                "B. Oslo", "B) Rome C) Bern",
+                "A) Oslo\nB) Rome\nC) Bern\nD) A city in Peru\nB", r"\boxed{A}\boxed{B}", r"\boxed{A, B}",
+                "The answer is A. The answer is B.",
+                "Answer: B or C", "Answer: all of them", "<think>B", "E", "I like Rome and Bern", "not B", "The answer is not B",
+                "B because C", "2", "Answer:", "B and also A", r"\boxed{B",
+            ],
+        ),
+        Case({"answer": "a", "choices": ["$\\frac{1}{2}$", "2"]}, right=["A", r"\boxed{\frac{1}{2}}"], wrong=["B", "2", "1"]),
+    ]
+}  # fmt: skip

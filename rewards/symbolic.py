@@ -1,0 +1,160 @@
+r"""Whether two answers mean the same beyond plain numbers: math-verify's verdict, on one answer and within a limit on time.
+
+Always true here: what comes here has passed `bounds.refused` and still belongs into a process that can be killed; an equation
+that is left to be solved is no answer; a gold answer that takes too long is an error and not a wrong completion.
+
+Source: math-verify (https://github.com/huggingface/Math-Verify), whose verdicts are kept but where it is mistaken: it takes
+the last side of any equation (`1=2=42`, `|x|=5` for 5), drops the base of 12_3, and works out what an answer left undone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from .bounds import WORDS
+from .notation import tidy
+from .rational import without_unit
+
+SECONDS = 0.5
+"""Of processor time for one answer, and for reading a gold answer."""
+
+_BASE = re.compile(r"\d\s*_\s*\{?\s*(?:\d+|\\text)")
+_EQUALS = re.compile(r"(?<![<>!:\\])=(?!=)")
+_LISTS = re.compile(r"(?<![A-Za-z])(?:and|or)(?![A-Za-z])")
+_NAME = re.compile(
+    r"\|[A-Z]{2}\||-?(?:\\?[A-Za-z]+|\\(?:text|mathrm|operatorname|overline|angle|triangle|vec)\s*\{[^{}]*\}|\\(?:angle|triangle)\s*\w+)"
+    r"(?:_(?:\w|\{[^{}]*\}))?'*(?:\s*\([^()]*\)|\s+[A-Za-z]|\s*\\[a-z]+)?"
+)
+_VARIABLE = re.compile(
+    r"\\(?:alpha|beta|gamma|theta|phi|lambda|mu|omega|sigma|rho)|(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])|(?<![\\A-Za-z])[a-zA-Z]{2,}"
+)
+
+
+class GoldTooHard(RuntimeError):
+    """The row's own answer is beyond what can be read: bad data, not a bad completion."""
+
+
+def plain(text: str) -> str:
+    """The spelling in which two answers are compared letter by letter: tidy, and without spaces."""
+    return tidy(text).replace(" ", "")
+
+
+def sides(text: str) -> list[str]:
+    """The sides of an equation or of a chain of them; the whole text where it lists several or is none."""
+    cuts, depth, start, parts = [m.start() for m in _EQUALS.finditer(text)], 0, 0, []
+    if not cuts or _LISTS.search(text):
+        return [text]
+    for i, letter in enumerate(text):
+        depth += {"(": 1, "{": 1, "[": 1, ")": -1, "}": -1, "]": -1}.get(letter, 0)
+        if letter in ",;" and depth == 0:
+            return [text]
+        if depth == 0 and i in cuts:
+            parts.append(text[start:i].strip())
+            start = i + 1
+    return [*parts, text[start:].strip()]
+
+
+def is_name(side: str) -> bool:
+    """Whether a side of an equation is what is asked for: a variable, a function's value, or a term in several variables."""
+    if _NAME.fullmatch(side):
+        return not side.startswith("-")
+    if "|" in side or "vert" in side or "abs" in side:
+        return False
+    return len(set(_VARIABLE.findall(WORDS.sub(" ", side)))) > 1
+
+
+def equal(gold: str, answer: str) -> bool:
+    """Whether two tidied answers are equal in math-verify's eyes, with one side of `answer` taken where it is an equation.
+
+    An answer that takes over `SECONDS` is not. Not safe in itself: call it in a process that can be killed.
+
+    Raises:
+        GoldTooHard: the gold answer alone takes too long to be read.
+    """
+    if _BASE.search(answer) and not _BASE.search(gold):
+        return False
+    gold, answer = _unitless(gold), _unitless(answer)
+    expected = _read_gold(gold)
+    try:
+        with _within(SECONDS, TimeoutError()):
+            return _answers(expected, sides(gold), answer)
+    except TimeoutError:
+        return False
+
+
+def _answers(expected: Any, wanted: list[str], answer: str) -> bool:
+    given = sides(answer)
+    if len(given) > 1 and (len(wanted) == 1 or is_name(wanted[0])):
+        last = _parsed(given[-1])
+        checks = given[:-1] if len(wanted) == 1 else given[1:-1]
+        if not all(is_name(side) or _verified(last, _parsed(side)) for side in checks):
+            return False
+        answer = given[-1] if len(wanted) == 1 else f"{given[0]} = {given[-1]}"
+    return _verified(expected, _parsed(answer))
+
+
+def _unitless(text: str) -> str:
+    before, unit, scale = without_unit(text)
+    removed = text[len(before) :].strip()
+    # A single letter may be a factor of what stands before it, and degrees change what a sine is of.
+    return text if scale != 1 or unit in ("%", "deg") or len(removed) < 2 else before
+
+
+@functools.lru_cache(maxsize=256)
+def _read_gold(gold: str) -> Any:
+    with _within(
+        SECONDS, GoldTooHard(f"the row's answer {gold[:80]!r} takes over {SECONDS:g} s to read; leave the row out")
+    ):
+        return _parsed(gold)
+
+
+class _Late(BaseException):
+    """Not an Exception: the libraries in between catch those."""
+
+
+@contextlib.contextmanager
+def _within(seconds: float, error: Exception) -> Iterator[None]:
+    """Raise `error` when the block has used `seconds` of processor time: a busy machine is nobody's fault."""
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's, as in every worker
+        yield
+        return
+
+    def late(*_: object) -> None:
+        raise _Late
+
+    before = signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, seconds, 0.05)  # again and again: a bare except may have eaten the first
+    try:
+        yield
+    except _Late:
+        raise error from None
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def _parsed(text: str) -> Any:
+    parse, config = _math_verify()[:2]
+    return parse(f"${text.replace('$', '')}$", config, parsing_timeout=None)
+
+
+def _verified(gold: Any, answer: Any) -> bool:
+    return bool(_math_verify()[2](gold, answer, timeout_seconds=None))
+
+
+@functools.cache
+def _math_verify() -> tuple[Any, list[Any], Any]:
+    from latex2sympy2_extended import NormalizationConfig
+    from math_verify import LatexExtractionConfig, parse, verify
+
+    logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it warns that its own timeouts are off; ours are on
+    # Its list of units holds single letters: 10t would be 10. Units are gone by now.
+    normal = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none")
+    return parse, [LatexExtractionConfig(boxed_match_priority=-1, normalization_config=normal)], verify
