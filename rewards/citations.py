@@ -75,9 +75,9 @@ def _quotations(completion: str) -> list[_Quotation]:
 
 def _supported(quotation: _Quotation, sources: Mapping[str, str], least: int) -> bool:
     """Whether a quotation of a fair length stands in the source that it names, as whole words."""
-    if quotation.source not in sources or not least <= len(quotation.text.split()) <= LONGEST:
+    source, start = sources.get(quotation.source or ""), -1
+    if source is None or not least <= len(quotation.text.split()) <= LONGEST:
         return False
-    source, start = sources[quotation.source], -1
     # A quotation that begins or ends within a word may turn its sense round: "able" of "unable".
     while (start := source.find(quotation.text, start + 1)) >= 0:
         end = start + len(quotation.text)

@@ -13,7 +13,7 @@ JudgeServer = load_attribute(f"{SERVER}:JudgeServer")
 SMALL = {
     "nano": {
         "hidden_size": 32, "layers": 1, "heads": 1, "kv_heads": 1, "head_dim": 32, "intermediate_size": 64, "vocab_size": 512,
-        "demonstrations": 200, "validation": 20, "steps": 30, "target": 0.1, "check_every": 30,
+        "demonstrations": 200, "validation": 20, "across_words": True, "steps": 20, "check_every": 20, "batch": 32,
     },
     "train_rows": 32, "validation_rows": 8, "heldout_rows": 8, "max_steps": 2, "validate_every": 0, "num_generations": 4,
     "per_device_train_batch_size": 16, "lora": {"r": 4, "lora_alpha": 8}, "use_cpu": True, "report_to": "none",
