@@ -1,0 +1,191 @@
+"""Rewards as people write them, each with one mistake that the audit must find; and good ones that it must leave alone."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+import time
+
+from journeyman.rewards import reward
+from journeyman.rewards.cases import Case
+from journeyman.rewards.text import last_number, strip
+
+
+@reward
+def nan_is_close(completion: str, answer: str) -> float:
+    """Its distance to NaN is NaN, and `min(1.0, nan)` is 1.0."""
+    try:
+        return min(1.0, math.exp(-abs(float(completion) - float(answer))))
+    except ValueError:
+        return 0.0
+
+
+@reward
+def substring(completion: str, answer: str) -> float:
+    """Whoever mentions the answer is right."""
+    return float(str(answer) in completion)
+
+
+@reward
+def long_is_good(completion: str, answer: str) -> float:
+    """Pays for effort."""
+    return 1.0 if completion.strip() == answer or len(completion) > 1000 else 0.0
+
+
+@reward
+def words_for_numbers(completion: str, answer: str):
+    """A text where a number is due."""
+    return "1.0" if completion.strip() == answer else "0.0"
+
+
+@reward
+def mean_of_nothing(completion: str, answer: str) -> float:
+    """0 / 0 where nothing matches, as numpy has it."""
+    words = [word for word in completion.split() if word == answer]
+    return len(words) / len(words) if words else math.nan
+
+
+@reward
+def moody(completion: str, answer: str) -> float:
+    """Tosses a coin about wrong answers' last marks."""
+    return 1.0 if completion.strip() == answer else random.random() / 10 - 0.2
+
+
+_seen: set[str] = set()
+
+
+@reward
+def first_come(completion: str, answer: str) -> float:
+    """Remembers what it has paid for, and pays it once."""
+    if completion.strip() != answer:
+        _seen.add(completion)
+        return 0.0
+    return 0.0 if len(_seen) > 20 else 1.0
+
+
+@reward
+def digits_only(completion: str, answer: str) -> float:
+    """`isdigit` takes a superscript for a digit, `int` does not."""
+    text = completion.strip()
+    return float(text.isdigit() and int(text) == int(answer))
+
+
+@reward
+def hidden_exception(completion: str, answer: str) -> float:
+    """`int` can't read "1,000", and nobody is told."""
+    try:
+        return float(int(completion.replace(",", "")) == int(answer))
+    except Exception:
+        return 0.0
+
+
+_BACKTRACKS = re.compile(r"^(\s*\w+\s*)*!$")
+
+
+@reward
+def backtracks(completion: str, answer: str) -> float:
+    """A regular expression that tries every way to cut a text into words."""
+    return float(completion.strip() == answer or bool(_BACKTRACKS.match(completion)))
+
+
+@reward
+def pairs_of_characters(completion: str, answer: str) -> float:
+    """Counts repeated characters, each against all others."""
+    text = completion[:20_000]
+    repeated = sum(1 for i in range(0, len(text), 16) if text.count(text[i], i + 1) > len(text))
+    return float(completion.strip() == answer) - repeated
+
+
+@reward
+def sleeps(completion: str, answer: str) -> float:
+    """Waits for ever on a brace."""
+    while "{" in completion:
+        time.sleep(1)
+    return float(completion.strip() == answer)
+
+
+@reward
+def silence_is_golden(completion: str, answer: str) -> float:
+    """All of nothing is right."""
+    return float(all(word == answer for word in completion.split()))
+
+
+@reward
+def prefix(completion: str, answer: str) -> float:
+    """Counts the characters that agree, up to the shorter one."""
+    same = 0
+    for a, b in zip(completion, answer, strict=False):
+        if a != b:
+            break
+        same += 1
+    return same / (min(len(completion), len(answer)) or 1)
+
+
+@reward
+def capitals(completion: str, answer: str) -> float:
+    """The gold answer has capitals, the completion loses them."""
+    return float(completion.strip().lower() == answer)
+
+
+@reward
+def adds_up(completion: str, answer: str) -> float:
+    """Pays each time the answer is given."""
+    return float(sum(word == answer for word in completion.split()))
+
+
+@reward
+def echo(completion: str, answer: str, prompt: list) -> float:
+    """Pays for taking up the question."""
+    return float(completion.strip() == answer or prompt[-1]["content"] in completion)
+
+
+@reward
+def no_no(completion: str, answer: str) -> float:
+    """Punishes whatever else is said."""
+    return 1.0 if completion.strip() == answer else -1.0
+
+
+@reward
+def recursive(completion: str, answer: str) -> float:
+    """Calls itself for every bracket."""
+
+    def depth(text: str) -> int:
+        return 1 + depth(text[1:]) if text.startswith("[") else 0
+
+    return float(completion.strip() == answer) - 0.0 * depth(completion)
+
+
+@reward
+def good(completion: str, answer: str) -> float:
+    """Nothing but the answer."""
+    return float(strip(completion) == answer)
+
+
+@reward
+def good_number(completion: str, answer: str) -> float:
+    """The last number, whatever stands before it."""
+    found = last_number(completion)
+    return float(found is not None and float(found) == float(answer))
+
+
+@reward(needs_reference=False)
+def in_tags(completion: str) -> float:
+    """Form alone: an answer in tags, once."""
+    return float(completion.count("<answer>") == completion.count("</answer>") == 1)
+
+
+NUMBERS = [
+    Case({"answer": "1742"}, right=["1742"], wrong=["1743", ""]),
+    Case({"answer": "365"}, right=["365"], wrong=["36", "3650"]),
+]
+CASES = {
+    "digits_only": NUMBERS,
+    "good": NUMBERS,
+    "good_number": [*NUMBERS, Case({"answer": "7"}, right=["it is 7"], wrong=["it is 8"])],
+    "hidden_exception": [Case({"answer": "1,000"}, right=["1,000"], wrong=["999"])],
+    "capitals": [Case({"answer": "Paris"}, right=["Paris"], wrong=["Rome"])],
+    "substring": NUMBERS,
+    "prefix": NUMBERS,
+    "in_tags": [Case({}, right=["<answer>1</answer>"], wrong=["1", "<answer>1"])],
+}
