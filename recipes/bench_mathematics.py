@@ -102,8 +102,8 @@ def peer(groups: Sequence[tuple[str, Sequence[str]]], limit: int | None) -> list
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
     verdicts = []
     for gold, texts in groups:
-        expected = parse(f"${gold}$", parsing_timeout=limit)  # type: ignore[arg-type]
-        verdicts += [float(verify(expected, parse(t, parsing_timeout=limit), timeout_seconds=limit)) for t in texts]  # type: ignore[arg-type]
+        expected = parse(f"${gold}$", parsing_timeout=limit)
+        verdicts += [float(verify(expected, parse(t, parsing_timeout=limit), timeout_seconds=limit)) for t in texts]
     return verdicts
 
 

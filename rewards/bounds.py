@@ -137,10 +137,10 @@ def _powers(text: str) -> str | None:
         text = text[: found.start()] + value + text[found.end() :]
     stacked = 1.0
     for found in re.finditer(r"\^\s*", text):
-        exponent = _argument(text, found.end())
-        literals = [int(run) for run in re.findall(r"\d+", exponent)]
-        letters = re.search(r"[A-Za-z]", _COMMAND.sub("", exponent)) is not None
-        if "!" in exponent or max(literals, default=0) > EXPONENT or (not letters and math.prod(literals) > EXPONENT):
+        raised = _argument(text, found.end())
+        literals = [int(run) for run in re.findall(r"\d+", raised)]
+        letters = re.search(r"[A-Za-z]", _COMMAND.sub("", raised)) is not None
+        if "!" in raised or max(literals, default=0) > EXPONENT or (not letters and math.prod(literals) > EXPONENT):
             return "holds a giant exponent"
         before = text[: found.start()].rstrip()
         if before.endswith((")", "]", "}")) and literals:

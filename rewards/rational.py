@@ -42,8 +42,8 @@ _SPELLINGS = {
     "mm": "millimeter millimetre", "cm": "centimeter centimetre", "m": "meter metre", "km": "kilometer kilometre",
     "in": "inch inche", "ft": "foot feet", "yd": "yard", "mi": "mile",
     "mg": "milligram", "g": "gram gm", "kg": "kilogram", "lb": "pound", "oz": "ounce",
-    "s": "sec second", "min": "minute", "h": "hr hour", "d": "day", "wk": "week", "mo": "month", "yr": "year",
-    "ml": "milliliter millilitre", "l": "liter litre", "gal": "gallon",
+    "ms": "millisecond", "s": "sec second", "min": "minute", "h": "hr hour", "d": "day", "wk": "week",
+    "mo": "month", "yr": "year", "ml": "milliliter millilitre", "l": "liter litre", "gal": "gallon",
     "usd": "dollar", "c": "cent", "eur": "euro", "deg": "degree",
     "": "unit square people person student child children way point apple coin book ticket page car mph kmph integer digit",
 }  # fmt: skip
@@ -105,7 +105,7 @@ def read(text: str) -> Number | None:
     text = text[named.end() :] if named else text
     money = "usd" if text.startswith("$") or text.endswith("$") else ""
     text = text.removeprefix("$").removesuffix("$").strip()
-    while text.startswith("(") and text.endswith(")") and text.count("(") == 1:
+    if text.startswith("(") and text.endswith(")") and text.count("(") == 1 and "," not in text:
         text = text[1:-1].strip()
     text, unit, scale = without_unit(text)
     value = _value(text)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ..configs.errors import BadInput, nearest
 
 BOXES = ("\\boxed", "\\fbox")
-LONGEST_BOX = 20_000
+LONGEST_BOX = 10_000
 """Characters; a longer box is no answer."""
 TAIL, LONGEST_LINE = 2000, 500
 """Characters from the end in which an answer without a box is looked for, and of the line that holds it."""

@@ -79,7 +79,7 @@ NUMBERS = {
     "−5": -5, "−\u00a05": -5,
     "½": Fraction(1, 2), "3½": Fraction(7, 2), "\U0001d7d2\U0001d7d0": 42, "{42}": 42,
     "4²": None, "²": None, "٤٢": None, "4\u200b2": None, "1/0": None, r"\frac{0}{0}": None, "10^3": None, "5x": None, "10t": None,
-    "12 in base 3": None, "12_3": None, "5 or 6": None, "1,2": None, "1, 234": None, "": None, "nan": None,
+    "12 in base 3": None, "12_3": None, "5 or 6": None, "1,2": None, "1, 234": None, "(1,234)": None, "": None, "nan": None,
     "inf": None, "1e999999": None,
     "9" * 3000: None, r"2\frac{3}{2}": None, r"\pm 5": None, "--5": None, "0x10": None, "1_000": None, "True": None,
     ".": None, "%": None,
