@@ -47,6 +47,7 @@ def python_tests(
     test: str | None = None,
     entry_point: str | None = None,
     starter: str = "",
+    objects: bool | None = None,
     time_limit: float = SECONDS,
     memory_limit: int = MEMORY_MB,
     log_metric: Callable[[str, float], None] | None = None,
@@ -58,7 +59,8 @@ def python_tests(
     argument list, and the value by exact types; `{"call", "after"}` compares the argument list as the call left it;
     `"tolerance"` lets floats differ); or `test`, code that defines `check(candidate)` as HumanEval has it or asserts about
     `entry_point` as MBPP has it. `starter` goes before the completion: imports, helpers, or the signature that it
-    continues. `time_limit`: seconds for all calls of a row together, or for each program. `memory_limit`: MiB.
+    continues. `objects`: whether `entry_point` gives objects whose attributes the test uses; by default where its name begins
+    with a capital. `time_limit`: seconds for all calls of a row together, or for each program. `memory_limit`: MiB.
 
     Source: HumanEval (arXiv 2107.03374), MBPP (2108.07732), APPS (2105.09938) for the forms; the judge outside the
     solver's process is ours.
@@ -76,7 +78,7 @@ def python_tests(
     if test is not None:
         if not entry_point:
             raise BadInput("column 'test' needs a column 'entry_point': the name of the function or class under test")
-        passed = [box.check(code, test, entry_point, starter=starter, **limits).passed]
+        passed = [box.check(code, test, entry_point, starter=starter, objects=objects, **limits).passed]
     else:
         passed = _judge(box, code, _read(tests), entry_point, limits)
     if log_metric is not None:

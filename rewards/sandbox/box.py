@@ -15,10 +15,9 @@ when a call returns; safe from many threads, of which no more than `workers` run
 
 from __future__ import annotations
 
-import atexit
 import contextlib
+import functools
 import os
-import select
 import socket
 import threading
 import time
@@ -29,7 +28,7 @@ from typing import Any
 
 from ...configs.errors import BadInput
 from . import wire
-from .client import PATIENCE, SandboxFailure, Zygote, greet
+from .client import SandboxFailure, Zygote, greet, listen
 from .levels import choose
 from .session import Ended, Raised, Session
 from .zygote import ANSWER, JUDGE, PROGRAM
@@ -97,6 +96,11 @@ class Sandbox:
         """Have the fork server running."""
         self._server()
 
+    @property
+    def pid(self) -> int:
+        """The fork server's process."""
+        return self._server().pid
+
     def close(self) -> None:
         """End the fork server; the next use starts another."""
         with self._lock:
@@ -126,29 +130,23 @@ class Sandbox:
         """
         operation = "changed" if in_place else "global"
         with self._child(ANSWER, seconds, memory_mb) as (end, _):
-            session, replies = Session(end, PATIENCE), []
+            session = Session(end, seconds)
             try:
-                load = session.question("load", code)
                 questions = [session.question(operation, entry_point, list(given)) for given in arguments]
-                # Small ones wait for the child while it confines itself, and cost no turns of the two processes.
-                frames = b"".join(question.frame for question in [load, *questions])
-                together = len(frames) <= _AT_ONCE
-                session.put(frames if together else b"")
-                greet(end)
-                session.begin(seconds)
-                session.put(b"" if together else load.frame)
-                session.take(load)
+            except wire.WireError as error:
+                raise BadInput(f"column 'tests': an argument can't be sent to the code under test: {error}") from None
+            replies: list[Reply] = []
+            try:
+                together = _load(session, code, b"".join(question.frame for question in questions))
                 for question in questions:
                     session.put(b"" if together else question.frame)
                     try:
                         replies.append(Reply(session.take(question)))
                     except Raised as error:
                         replies.append(Reply(why=str(error)))
-            except wire.WireError as error:
-                raise _not_data(error) from None
             except (Raised, Ended) as error:
                 replies += [Reply(why=str(error))] * (len(arguments) - len(replies))
-            return replies
+        return replies
 
     def program(self, code: str, stdin: str = "", *, seconds: float = SECONDS, memory_mb: int = MEMORY_MB) -> Output:
         """Run `code` as a program that reads `stdin`.
@@ -156,31 +154,35 @@ class Sandbox:
         Raises:
             SandboxFailure: the completion is neither right nor wrong.
         """
-        given = os.memfd_create("stdin", os.MFD_CLOEXEC)
         try:
-            with open(given, "wb", closefd=False) as file:
-                file.write(stdin.encode("utf-8", "surrogateescape"))
-            os.lseek(given, 0, os.SEEK_SET)
-            printed, theirs = os.pipe()
-            try:
-                with self._child(PROGRAM, seconds, memory_mb, given, theirs) as (end, leave):
-                    os.close(theirs)
-                    theirs = -1
-                    with contextlib.suppress(OSError):
-                        greet(end)
-                    wire.send(end, code)
-                    out, why = _listen(end, printed, time.monotonic() + seconds)
-                    code_ = leave()
-                    return Output(out.decode("utf-8", "replace"), why or (f"exit code {code_}" if code_ else ""))
-            finally:
-                os.close(printed)
-                if theirs >= 0:
-                    os.close(theirs)
-        finally:
-            os.close(given)
+            source = wire.frame(code)
+        except wire.WireError as error:
+            return Output("", f"the code is {error}")
+        with contextlib.ExitStack() as files:
+            given = files.enter_context(open(os.memfd_create("stdin"), "w+b"))
+            given.write(stdin.encode("utf-8", "surrogateescape"))
+            given.seek(0)
+            read, write = os.pipe()
+            printed, theirs = files.enter_context(open(read, "rb", 0)), files.enter_context(open(write, "wb", 0))
+            with self._child(PROGRAM, seconds, memory_mb, given.fileno(), theirs.fileno()) as (end, leave):
+                theirs.close()
+                greet(end)
+                end.sendall(source)
+                out, why = listen(end, printed.fileno(), time.monotonic() + seconds, _OUTPUT)
+                code_left = leave()
+            return Output(out.decode("utf-8", "replace"), why or (f"exit code {code_left}" if code_left else ""))
 
-    def check(self, code: str, test: str, entry_point: str, *, starter: str = "", seconds: float = SECONDS,
-              memory_mb: int = MEMORY_MB) -> Verdict:  # fmt: skip
+    def check(
+        self,
+        code: str,
+        test: str,
+        entry_point: str,
+        *,
+        starter: str = "",
+        objects: bool | None = None,
+        seconds: float = SECONDS,
+        memory_mb: int = MEMORY_MB,
+    ) -> Verdict:
         """Run test code against `code`, each in a process of its own.
 
         Args:
@@ -188,6 +190,8 @@ class Sandbox:
             test: trusted code that defines `check(candidate)`, as HumanEval has it, or asserts about `entry_point`.
             entry_point: what `candidate` stands for.
             starter: trusted code that the test may lean on.
+            objects: whether what the entry point gives may have attributes and operators of the solver's own, as where a
+                class is under test; where its name begins with a capital by default.
             seconds: by the clock, for all calls together.
             memory_mb: MiB of address space, for each of the two.
 
@@ -195,16 +199,11 @@ class Sandbox:
             SandboxFailure: the completion is neither right nor wrong.
             BadInput: the test can't be run from outside, or tests nothing.
         """
+        objects = entry_point[:1].isupper() if objects is None else objects
         with self._child(ANSWER, seconds, memory_mb) as (end, _):
-            session = Session(end, PATIENCE)
-            load = session.question("load", code)
-            together = len(load.frame) <= _AT_ONCE
-            session.put(load.frame if together else b"")
-            greet(end)
-            session.begin(seconds)
-            session.put(b"" if together else load.frame)
+            session = Session(end, seconds)
             try:
-                session.take(load)
+                _load(session, code)
             except (Raised, Ended) as error:
                 return Verdict(False, str(error))
             left = max(session.deadline - time.monotonic(), 0.01)
@@ -212,119 +211,76 @@ class Sandbox:
             with self._child(JUDGE, seconds + _JUDGE_GRACE, memory_mb, end.fileno()) as (judge, _):
                 greet(judge)
                 try:
-                    wire.send(judge, [test, starter, entry_point, left])
+                    wire.send(judge, [test, starter, entry_point, objects, left])
                     said = wire.receive(judge, time.monotonic() + left + _JUDGE_GRACE)
                 except (OSError, EOFError, wire.WireError) as error:
                     # What the solver sent is all that differs from a check that went well.
                     return Verdict(False, "time" if isinstance(error, TimeoutError) else "the judge was brought down")
-        if "unsupported" in said:
-            raise BadInput(f"column 'test': {said['unsupported']}")
+        if "bad test" in said:
+            raise BadInput(f"column 'test': {said['bad test']}")
         return Verdict(said["passed"] is True, said["why"])
 
     @contextlib.contextmanager
-    def _child(self, kind: bytes, seconds: float, memory_mb: int, *others: int
-               ) -> Iterator[tuple[socket.socket, Callable[[], int]]]:  # fmt: skip
-        """A confined child's socket, and how to end it early; it is ended and reaped in any case."""
+    def _child(
+        self, kind: bytes, seconds: float, memory_mb: int, *others: int
+    ) -> Iterator[tuple[socket.socket, Callable[[], int]]]:
+        """A confined child's socket, and what ends and reaps it and gives its exit code; it is ended in any case.
+
+        What was learned of a child counts only if the server could still end it: one that fell with the server is the
+        sandbox's failure and not its code's.
+        """
         with contextlib.nullcontext() if kind == JUDGE else self._slots:
             zygote = self._server()
             ours, theirs = socket.socketpair()
-            pid, ended = 0, False
-
-            def leave() -> int:
-                nonlocal ended
-                ended = True
-                return zygote.end(pid)
-
             with ours:
                 try:
                     with theirs:
-                        pid = zygote.fork(
-                            kind, memory_mb << 20, int(seconds) + 2, SCRATCH_MB << 20, [theirs.fileno(), *others]
-                        )
-                    yield ours, leave
-                    self._note(True)
-                except SandboxFailure:
-                    self._note(False)
-                    raise
-                finally:
-                    if pid and not ended:
+                        descriptors = [theirs.fileno(), *others]
+                        pid = zygote.fork(kind, memory_mb << 20, int(seconds) + 2, SCRATCH_MB << 20, descriptors)
+                    end = functools.cache(functools.partial(zygote.end, pid))
+                    try:
+                        yield ours, end
+                    except BaseException:
                         with contextlib.suppress(SandboxFailure):
-                            leave()
+                            end()
+                        raise
+                    end()
+                except SandboxFailure:
+                    self._past.append(False)
+                    raise
+                self._past.append(True)
 
     def _server(self) -> Zygote:
         with self._lock:
-            failures = self._past.count(False)
+            failures = list(self._past).count(False)
             if failures >= _LEAST and failures > _SHARE * len(self._past):
                 raise SandboxFailure(
                     f"the sandbox has switched itself off: it failed {failures} of the last {len(self._past)} times"
                 )
-            if self._zygote is None or self._zygote.owner != os.getpid():
+            if self._zygote is None or self._zygote.broken or self._zygote.owner != os.getpid():
+                if self._zygote is not None:
+                    self._zygote.close()
                 self._zygote = Zygote(self.level, self._python)
             return self._zygote
 
-    def _note(self, well: bool) -> None:
-        with self._lock:
-            self._past.append(well)
-            if not well and self._zygote:
-                self._zygote.close()
-                self._zygote = None
 
-
-def _not_data(error: Exception) -> BadInput:
-    return BadInput(f"column 'tests': an argument can't be sent to the code under test: {error}")
-
-
-def _listen(end: socket.socket, printed: int, deadline: float) -> tuple[bytes, str]:
-    """What a program prints until it has ended, and why it was cut short where it was."""
-    out = bytearray()
-    poll = select.poll()
-    for descriptor in (printed, end.fileno()):
-        poll.register(descriptor, select.POLLIN)
-    waiting = 2
-    while waiting:
-        left = deadline - time.monotonic()
-        ready = poll.poll(left * 1000) if left > 0 else []
-        if not ready:
-            return bytes(out), "time"
-        for descriptor, _ in ready:
-            data = os.read(descriptor, 1 << 16)
-            if not data:
-                poll.unregister(descriptor)
-                waiting -= 1
-            elif descriptor == printed:
-                out += data
-                if len(out) > _OUTPUT:
-                    return bytes(out[:_OUTPUT]), f"printed over {_OUTPUT >> 20} MB"
-    return bytes(out), ""
-
-
-_default: Sandbox | None = None
-_default_lock = threading.Lock()
-
-
-def default() -> Sandbox:
-    """The process's own sandbox, at the strongest level that works here."""
-    global _default
-    with _default_lock:
-        if _default is None:
-            _default = Sandbox()
-            atexit.register(_default.close)
-        return _default
-
-
-def warm(level: str = "auto") -> Sandbox:
-    """Make the process's own sandbox now, before a model is loaded, at `level`; a training run records `.level`.
+def _load(session: Session, code: str, more: bytes = b"") -> bool:
+    """Have the solver run `code`; True where `more` went along with it, which costs no turns of the two processes.
 
     Raises:
-        BadInput: no such level.
-        SandboxFailure: this machine can't give that level.
+        SandboxFailure: the solver's process could not be confined.
+        Raised: the code raised, or can't be sent.
+        Ended: it never came to an end.
     """
-    global _default
-    with _default_lock:
-        if _default is not None and level not in ("auto", _default.level):
-            _default.close()
-            _default = None
-        if _default is None:
-            _default = Sandbox(level)
-            atexit.register(_default.close)
-        return _default
+    try:
+        load = session.question("load", code)
+    except wire.WireError as error:
+        greet(session.end)
+        raise Raised(["WireError"], f"the code is {error}") from None
+    together = len(load.frame) + len(more) <= _AT_ONCE
+    session.put(load.frame + more if together else b"")  # while the child confines itself
+    greet(session.end)
+    session.begin()
+    session.put(b"" if together else load.frame)
+    session.take(load)
+    return together

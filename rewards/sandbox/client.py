@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -47,6 +48,7 @@ class Zygote:
     def __init__(self, level: str, python: str | None = None) -> None:
         self._lock = threading.Lock()
         self.owner = os.getpid()
+        self.broken = False
         python = python or getattr(sys, "_base_executable", None) or sys.executable
         # One arena per two threads would use up the address space that a child is allowed; a fixed hash seed keeps
         # verdicts the same from run to run.
@@ -74,14 +76,21 @@ class Zygote:
             self.close()
             raise SandboxFailure(f"no sandbox at level '{level}' here: {said['error']}")
 
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        return self._process.pid
+
     def _order(self, data: bytes, descriptors: Sequence[int] = ()) -> int:
         with self._lock:
             try:
                 socket.send_fds(self._control, [data], descriptors)
                 reply = self._control.recv(REPLY.size)
             except OSError as error:
+                self.broken = True
                 raise SandboxFailure(f"the sandbox's fork server does not answer: {error}") from error
         if not reply:
+            self.broken = True
             raise SandboxFailure("the sandbox's fork server has gone")
         return int(REPLY.unpack(reply)[0])
 
@@ -125,3 +134,37 @@ def greet(end: socket.socket) -> None:
         said = {"error": f"{type(error).__name__}: {error}"}
     if said != {"ready": True}:
         raise SandboxFailure(f"a process of the sandbox could not be confined: {said.get('error', said)}")
+
+
+def listen(end: socket.socket, printed: int, deadline: float, most: int) -> tuple[bytes, str]:
+    """What a program prints until it has ended, and why it was cut short where it was.
+
+    Args:
+        end: its socket, which closes when it has gone.
+        printed: the pipe that it prints to.
+        deadline: a moment of `time.monotonic`.
+        most: bytes.
+    """
+    out = bytearray()
+    poll = select.poll()
+    for descriptor in (printed, end.fileno()):
+        poll.register(descriptor, select.POLLIN)
+    waiting = 2
+    while waiting:
+        left = deadline - time.monotonic()
+        ready = poll.poll(left * 1000) if left > 0 else []
+        if not ready:
+            return bytes(out), "time"
+        for descriptor, _ in ready:
+            try:
+                data = os.read(descriptor, 1 << 16)
+            except ConnectionError:
+                data = b""
+            if not data:
+                poll.unregister(descriptor)
+                waiting -= 1
+            elif descriptor == printed:
+                out += data
+                if len(out) > most:
+                    return bytes(out[:most]), f"printed over {most >> 20} MB"
+    return bytes(out), ""

@@ -10,10 +10,10 @@ Levels, strongest first: `ns` (a root, process table, network and scratch folder
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import resource
+import signal
 import struct
 import sys
 import sysconfig
@@ -27,7 +27,8 @@ _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"
 _FILES = ("/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo")
 _ADDED = ("site-packages", "dist-packages")
 _FIRST_UID, _UIDS = 1_900_000_000, 60_000
-_CAPABILITIES_3, _PR_CAPBSET_DROP, _PR_CAP_AMBIENT, _CLEAR_ALL = 0x20080522, 24, 47, 4
+_CAPABILITIES_3, _PR_CAP_AMBIENT, _CLEAR_ALL = 0x20080522, 47, 4
+_PR_SET_PDEATHSIG = 1
 _THREADS = 256
 
 
@@ -94,6 +95,7 @@ class Confinement:
         """
         _limit(limits)
         if self.level == "unsafe":
+            syscalls.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             return
         if self._namespaces:
             self._namespaces.scratch(limits.scratch, files=1000)
@@ -104,9 +106,10 @@ class Confinement:
             os.chdir("/")
             rules = self._rules
         _drop_capabilities()
+        syscalls.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # if the server falls; a change of user would undo it
         landlock.restrict(rules)
         os.close(rules)
-        self._filter.restrict(os.getpid())
+        seccomp.restrict(self._filter.code(os.getpid()))
 
     def _become_nobody(self) -> None:
         """A user that owns nothing; one for each child, so that a limit on threads is that child's own."""
@@ -142,8 +145,3 @@ def _drop_capabilities() -> None:
         syscalls.prctl(_PR_CAP_AMBIENT, _CLEAR_ALL)
     header = struct.pack("=Ii", _CAPABILITIES_3, 0)
     syscalls.call("capset", header, struct.pack("=6I", *[0] * 6))
-
-
-__all__ = ["LEVELS", "Confinement", "Limits"]
-
-assert ctypes.sizeof(ctypes.c_long) == 8, "64-bit only"

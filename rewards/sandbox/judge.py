@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import wire
-from .session import Ended, Raised, Session
-from .solver import OPERATIONS
+from .session import Raised, Session
 
 _SEEN = (
     ArithmeticError, AttributeError, BufferError, EOFError, FileNotFoundError, IndexError, KeyError, LookupError,
@@ -24,24 +23,30 @@ _SEEN = (
 )  # fmt: skip
 """Exceptions that a test sees under their own class. StopIteration is not one: it would end a test's own loop early."""
 _BY_NAME = {kind.__name__: kind for kind in _SEEN}
-_BINARY = ("+", "-", "*", "/", "//", "%", "**", "@", "&", "|", "^")
-_DUNDERS = {
-    "__call__": "call", "__len__": "len", "__bool__": "bool", "__str__": "str", "__repr__": "repr", "__int__": "int",
-    "__float__": "float", "__abs__": "abs", "__neg__": "negative", "__getitem__": "item", "__setitem__": "set item",
-    "__delitem__": "delete item", "__contains__": "in", "__lt__": "<", "__le__": "<=", "__gt__": ">", "__ge__": ">=",
-    **dict(zip(
-        ("__add__", "__sub__", "__mul__", "__truediv__", "__floordiv__", "__mod__", "__pow__", "__matmul__", "__and__",
-         "__or__", "__xor__"), _BINARY, strict=True)),
+_CONVERSIONS: dict[str, tuple[str, type]] = {
+    "__len__": ("len", int), "__bool__": ("bool", bool), "__str__": ("str", str), "__repr__": ("repr", str),
+    "__int__": ("int", int), "__float__": ("float", float),
 }  # fmt: skip
-_TYPED: dict[str, type] = {"len": int, "bool": bool, "str": str, "repr": str, "int": int, "float": float, "in": bool}
+_OPERATORS = {
+    "__add__": "+",
+    "__sub__": "-",
+    "__mul__": "*",
+    "__truediv__": "/",
+    "__matmul__": "@",
+    "__neg__": "negative",
+}
 
 
-class Unsupported(BaseException):
-    """The test asks for something that can't be sent to another process."""
+class Unsendable(BaseException):
+    """The test passes something that can't go to another process."""
 
 
 class Stub:
-    """Stands in the test for an object of the solver's."""
+    """Stands in the test for what a function gave that is not data: a generator, a function, an object.
+
+    It can be called, indexed, iterated and converted, which gives data that the test compares. It has no attributes: a
+    method called `startswith` that says yes to everything would pass for a text.
+    """
 
     __slots__ = ("_ask", "_number")
 
@@ -49,13 +54,12 @@ class Stub:
         object.__setattr__(self, "_ask", ask)
         object.__setattr__(self, "_number", number)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") and name.endswith("__"):
-            raise AttributeError(name)
-        return self._ask("get", self, name)
+    def __call__(self, *arguments: Any, **names: Any) -> Any:
+        """Call the function that this stands for, or the instance."""
+        return self._ask("call", self, *arguments, **names)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        self._ask("set", self, name, value)
+    def __getitem__(self, key: Any) -> Any:
+        return self._ask("item", self, key)
 
     def __iter__(self) -> Iterator[Any]:
         iterator = self._ask("iter", self)
@@ -77,36 +81,58 @@ class Stub:
             raise
 
 
-def _forward(operation: str) -> Callable[..., Any]:
-    kind = _TYPED.get(operation)
+class ObjectStub(Stub):
+    """Stands for an object whose class is under test: its attributes and operators are the solver's.
 
-    def method(self: Stub, *arguments: Any, **names: Any) -> Any:
-        value = self._ask(operation, self, *arguments, **names)
-        if kind and type(value) is not kind:
+    An operator must give another object: a number that comes out of one would pass for the result of arithmetic.
+    """
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)
+        return self._ask("get", self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._ask("set", self, name, value)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._ask("set item", self, key, value)
+
+    def __delitem__(self, key: Any) -> None:
+        self._ask("delete item", self, key)
+
+
+def _method(operation: str, kind: type) -> Callable[..., Any]:
+    def method(self: Stub, *arguments: Any) -> Any:
+        value = self._ask(operation, self, *arguments)
+        if type(value) is not kind:
             raise TypeError(f"{operation} of the solver's object gave a {type(value).__name__}")
         return value
 
     return method
 
 
-for _dunder, _operation in _DUNDERS.items():
-    assert _operation in OPERATIONS
-    setattr(Stub, _dunder, _forward(_operation))
+for _name, (_operation, _kind) in _CONVERSIONS.items():
+    setattr(Stub, _name, _method(_operation, _kind))
+for _name, _operation in _OPERATORS.items():
+    setattr(ObjectStub, _name, _method(_operation, ObjectStub))
 
 
 class Interview:
     """Asks the solver on behalf of test code, in Python's own terms."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, objects: bool) -> None:
         self._session = session
-        session._handle = functools.partial(Stub, self.ask)
+        session.handle = functools.partial(ObjectStub if objects else Stub, self.ask)
 
     def ask(self, operation: str, *arguments: Any, **names: Any) -> Any:
         """What the solver answers, or an exception as its code would have raised it."""
         try:
             return self._session.ask(operation, *arguments, names=names, keep=_number)
         except wire.WireError as error:
-            raise Unsupported(f"the test passes what can't be sent: {error}") from None
+            raise Unsendable(f"the test passes what can't be sent: {error}") from None
         except Raised as error:
             known = next((_BY_NAME[name] for name in error.names if name in _BY_NAME), None)
             if known is None or operation == "next":
@@ -115,46 +141,45 @@ class Interview:
 
 
 def _number(value: Any) -> int:
-    if type(value) is Stub:
+    if isinstance(value, Stub):
         return int(object.__getattribute__(value, "_number"))
     raise wire.WireError(f"a {type(value).__name__} is not data")
 
 
-def run(test: str, starter: str, entry_point: str, session: Session) -> dict[str, Any]:
-    """Run the text of a test against the solver: {"passed": bool, "why": str}, or {"unsupported": str}.
+def run(test: str, starter: str, entry_point: str, objects: bool, session: Session) -> dict[str, Any]:
+    """Run the text of a test against the solver: {"passed": bool, "why": str}, or {"bad test": str}.
+
+    A fault is the test's own only where the solver has not answered yet, and so had no hand in it.
 
     Args:
         test: code that defines `check(candidate)`, or that asserts about `entry_point` by name.
         starter: trusted code that the test may lean on, such as the helpers in a HumanEval prompt.
         entry_point: the name that the solver's code defines.
+        objects: whether what that gives may have attributes and operators of the solver's.
+        session: how to reach the solver.
     """
     try:
         scope = vars(types.ModuleType("test"))
-        for name, text in (("starter", starter), ("test", test)):
-            try:
-                code = compile(text, f"<{name}>", "exec", dont_inherit=True)
-            except (SyntaxError, ValueError) as error:
-                return {"unsupported": f"the row's {name} is not Python: {error}"}
-            if name == "test":
-                try:
-                    candidate = Interview(session).ask("global", entry_point)
-                except Exception as error:
-                    return {"passed": False, "why": f"no {entry_point}: {error}"}
-                scope[entry_point] = candidate
-            exec(code, scope)
+        exec(compile(starter, "<starter>", "exec", dont_inherit=True), scope)
+        code = compile(test, "<test>", "exec", dont_inherit=True)
+    except BaseException as error:
+        return {"bad test": f"fails before it meets the solution: {_text(error)}"}
+    try:
+        scope[entry_point] = candidate = Interview(session, objects).ask("global", entry_point)
+    except BaseException as error:
+        return {"passed": False, "why": f"no {entry_point}: {_text(error)}"}
+    why = ""
+    try:
+        exec(code, scope)
         if isinstance(check := scope.get("check"), types.FunctionType):
             check(candidate)
-        if session.ended:
-            raise session.ended
-        if session.answered <= 1:
-            return {"unsupported": "the test asked nothing of the candidate, so any code would pass it"}
-        return {"passed": True, "why": ""}
-    except Unsupported as error:
-        return {"unsupported": str(error)}
-    except Ended as error:
-        return {"passed": False, "why": error.reason}
     except BaseException as error:
-        return {"passed": False, "why": _text(error)}
+        why = _text(error)
+    if session.ended:
+        return {"passed": False, "why": str(session.ended)}
+    if session.answered <= 1:
+        return {"bad test": why or "asks nothing of the solution, so any code would pass"}
+    return {"passed": not why, "why": why}
 
 
 def _text(error: BaseException) -> str:
@@ -166,5 +191,5 @@ def _text(error: BaseException) -> str:
 
 def serve(owner: socket.socket, solver: socket.socket) -> None:
     """The judge's whole life: one test."""
-    test, starter, entry_point, seconds = wire.receive(owner)
-    wire.send(owner, run(test, starter, entry_point, Session(solver, seconds)))
+    test, starter, entry_point, objects, seconds = wire.receive(owner)
+    wire.send(owner, run(test, starter, entry_point, objects, Session(solver, seconds)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import struct
 from collections.abc import Sequence
 
@@ -16,6 +17,7 @@ from . import syscalls
 _NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 _NOSUID, _NODEV, _BIND, _REC, _PRIVATE, _REMOUNT, _RDONLY = 2, 4, 0x1000, 0x4000, 1 << 18, 0x20, 1
 _DETACH = 2
+_PR_SET_PDEATHSIG = 1
 _AT_RECURSIVE, _AT_FDCWD = 0x8000, -100
 _STAGES = ("/mnt", "/srv", "/media", "/var/tmp", "/tmp", "/run")
 _LINKS = ("/lib", "/lib64", "/lib32", "/bin")
@@ -23,7 +25,9 @@ SCRATCH = "/tmp"
 
 
 class Namespaces:
-    """Made once in the fork server: moves it into the new root for good.
+    """Made once in the fork server, which goes on as a child of itself in the new root, the first of its process table.
+
+    The process that made it only waits for that child, which ends everything in the table when it ends.
 
     Args:
         readable: files and folders of the host that stay, read-only, under their own names.
@@ -35,8 +39,13 @@ class Namespaces:
     """
 
     def __init__(self, readable: Sequence[str], devices: Sequence[str], hidden: Sequence[str]) -> None:
-        self._own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self.privileged = _unshare()
+        if pid := os.fork():
+            os.closerange(0, 1 << 16)
+            os.waitpid(pid, 0)
+            os._exit(0)
+        syscalls.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        self._own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         _mount(None, "/", None, _REC | _PRIVATE)
         needed = [*readable, *devices]
         stage = next(s for s in _STAGES if os.path.isdir(s) and not any(path.startswith(s + "/") for path in needed))
@@ -77,8 +86,9 @@ class Namespaces:
 
 
 def _unshare() -> bool:
-    """Leave the host's mounts, network and queues; True where that took root's own rights and no user namespace."""
-    flags = _NEWNS | _NEWNET | _NEWIPC | _NEWUTS
+    """Leave the host's mounts, network, queues and process table; True where root's own rights did it, without a namespace
+    of users."""
+    flags = _NEWNS | _NEWNET | _NEWIPC | _NEWUTS | _NEWPID
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
         with contextlib.suppress(PermissionError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+from collections.abc import Iterable
 
 from . import syscalls
 
@@ -116,21 +117,25 @@ class Filter:
             (_LOAD, 0, 0, 4), (_EQUAL, 1, 0, syscalls.AUDIT[machine]), _give(_KILL),
             (_LOAD, 0, 0, 0), *_search(_segments(actions)),
         ]  # fmt: skip
-        self._code = b"".join(struct.pack("=HBBI", *step) for step in steps)
+        self._code = _packed(steps)
 
     def code(self, pid: int) -> bytes:
         """The filter for the process `pid`, as it sees itself."""
         return self._code.replace(struct.pack("=I", _SOME_PID), struct.pack("=I", pid))
 
-    def restrict(self, pid: int) -> None:
-        """Put this process, and every thread it will have, under the filter for good.
 
-        Raises:
-            OSError: the kernel refused.
-        """
-        code = self.code(pid)
-        syscalls.prctl(_PR_SET_NO_NEW_PRIVS, 1)
-        syscalls.call("seccomp", _SET_MODE_FILTER, 0, _Program(len(code) // 8, code))
+def _packed(steps: Iterable[Instruction]) -> bytes:
+    return b"".join(struct.pack("=HBBI", *step) for step in steps)
+
+
+def restrict(code: bytes) -> None:
+    """Put this process, and every thread it will have, under a filter for good.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    syscalls.prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    syscalls.call("seccomp", _SET_MODE_FILTER, 0, _Program(len(code) // 8, code))
 
 
 def _segments(actions: dict[int, list[Instruction]]) -> list[tuple[int, list[Instruction]]]:

@@ -48,14 +48,14 @@ class Session:
     """
 
     def __init__(self, end: socket.socket, seconds: float, handle: Callable[[int], Any] = wire.Handle) -> None:
-        self._end, self._handle = end, handle
-        self.deadline = time.monotonic() + seconds
+        self.end, self.handle, self._seconds = end, handle, seconds
+        self.begin()
         self.ended: Ended | None = None
         self.answered = 0
 
-    def begin(self, seconds: float) -> None:
+    def begin(self) -> None:
         """Start the clock anew."""
-        self.deadline = time.monotonic() + seconds
+        self.deadline = time.monotonic() + self._seconds
 
     def ask(self, operation: str, *arguments: Any, names: dict[str, Any] | None = None,
             keep: Callable[[Any], int] | None = None) -> Any:  # fmt: skip
@@ -91,8 +91,8 @@ class Session:
         if self.ended:
             return
         try:
-            self._end.settimeout(max(self.deadline - time.monotonic(), 0.001))
-            self._end.sendall(frames)
+            self.end.settimeout(max(self.deadline - time.monotonic(), 0.001))
+            self.end.sendall(frames)
         except TimeoutError:
             self.ended = Ended("time")
         except OSError:
@@ -103,7 +103,7 @@ class Session:
         if not self.ended:
             try:
                 self.answered += 1
-                return self._answer(wire.receive(self._end, self.deadline), question.nonce)
+                return self._answer(wire.receive(self.end, self.deadline), question.nonce)
             except TimeoutError:
                 self.ended = Ended("time")
             except (OSError, EOFError):
@@ -115,7 +115,7 @@ class Session:
     def _answer(self, message: Any, nonce: int) -> Any:
         match message:
             case [int(n), "value", value] if n == nonce:
-                return wire.unpack(value, self._handle)
+                return wire.unpack(value, self.handle)
             case [int(n), "raised", [str(), *_] as names, str(text)] if n == nonce:
                 if all(type(name) is str for name in names):
                     raise Raised([name[:100] for name in names[:20]], text[:500])

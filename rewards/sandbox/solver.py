@@ -26,13 +26,11 @@ from . import wire
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "call": lambda function, *arguments, **names: function(*arguments, **names),
     "get": getattr, "set": setattr, "len": len, "iter": iter, "next": next, "bool": bool, "str": str, "repr": repr,
-    "int": int, "float": float, "abs": abs, "item": operator.getitem, "set item": operator.setitem,
-    "delete item": operator.delitem, "in": operator.contains, "+": operator.add, "-": operator.sub,
-    "*": operator.mul, "/": operator.truediv, "//": operator.floordiv, "%": operator.mod, "**": operator.pow,
-    "@": operator.matmul, "negative": operator.neg, "&": operator.and_, "|": operator.or_, "^": operator.xor,
-    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+    "int": int, "float": float, "item": operator.getitem, "set item": operator.setitem,
+    "delete item": operator.delitem, "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
+    "@": operator.matmul, "negative": operator.neg,
 }  # fmt: skip
-"""What a judge may ask to be done with the solver's objects. Equality is not among them: it is the judge's to decide."""
+"""What a judge may ask to be done with the solver's objects. No comparison is among them: those are the judge's to make."""
 
 
 def answer(end: socket.socket) -> None:
@@ -67,14 +65,11 @@ def answer(end: socket.socket) -> None:
         except EOFError:
             return
         try:
-            message = [nonce, "value", wire.pack(do(operation, arguments, names), keep)]
-            wire.send(end, message)
-        except OSError:
-            return
+            data = wire.frame([nonce, "value", wire.pack(do(operation, arguments, names), keep)])
         except BaseException as error:  # SystemExit too: an early exit is an answer that is wrong
-            wire.send(
-                end, [nonce, "raised", [c.__name__ for c in type(error).__mro__ if c is not object], _text(error)]
-            )
+            classes = [kind.__name__ for kind in type(error).__mro__ if kind is not object]
+            data = wire.frame([nonce, "raised", classes, _text(error)])
+        end.sendall(data)
 
 
 def program(source: str) -> int:

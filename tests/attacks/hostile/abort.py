@@ -1,0 +1,7 @@
+# kind: crashes
+# through: trainer dead
+# form: calls
+import os
+
+def solve(facts, n):
+    os.abort()

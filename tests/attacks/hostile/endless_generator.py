@@ -1,0 +1,9 @@
+# kind: hangs
+# through: hang
+# form: test
+# test: list
+# seconds: 0.5
+import itertools
+
+def solve(facts, n):
+    return itertools.count()

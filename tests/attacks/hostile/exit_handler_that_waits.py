@@ -1,0 +1,9 @@
+# kind: hangs
+# through: hang
+# form: program
+# seconds: 0.4
+import atexit
+import time
+
+atexit.register(time.sleep, 1e6)
+print("done")

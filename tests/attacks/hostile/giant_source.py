@@ -1,0 +1,8 @@
+# kind: bytes that break the plumbing
+# through: trainer dead
+# form: calls
+# pad: <FILLER> 6000000
+FILLER = '<FILLER>'
+
+def solve(facts, n):
+    return True

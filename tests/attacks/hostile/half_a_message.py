@@ -1,0 +1,10 @@
+# kind: hangs
+# through: hang
+# form: calls
+# seconds: 0.4
+import os
+import time
+
+def solve(facts, n):
+    os.write(3, b"\x00\x00\x10\x00[1,")
+    time.sleep(60)

@@ -1,0 +1,13 @@
+# kind: hangs
+# through: hang
+# form: test
+# seconds: 0.4
+class Spin(int):
+    def __hash__(self):
+        while True:
+            pass
+
+    __str__ = __repr__ = __iter__ = __hash__
+
+def solve(facts, n):
+    return Spin(3)

@@ -1,0 +1,5 @@
+# kind: output bombs
+# through: trainer dead
+# form: calls
+def solve(facts, n):
+    return "x" * 50_000_000

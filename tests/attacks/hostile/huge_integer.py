@@ -1,0 +1,5 @@
+# kind: bytes that break the plumbing
+# through: hang
+# form: test
+def solve(facts, n):
+    return 7 ** 3_000_000

@@ -1,0 +1,5 @@
+# kind: output bombs
+# through: trainer dead
+# form: program
+while True:
+    print("x" * 100_000)

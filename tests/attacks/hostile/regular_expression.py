@@ -1,0 +1,8 @@
+# kind: hangs
+# through: hang
+# form: calls
+# seconds: 0.4
+import re
+
+def solve(facts, n):
+    return re.match(r"(a+)+$", "a" * 60 + "b")

@@ -1,0 +1,8 @@
+# kind: hangs
+# through: hang
+# form: calls
+# seconds: 0.4
+import time
+
+def solve(facts, n):
+    time.sleep(1e6)

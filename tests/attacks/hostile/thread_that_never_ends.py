@@ -1,0 +1,8 @@
+# kind: hangs
+# through: hang
+# form: program
+# seconds: 0.4
+import threading
+
+threading.Thread(target=threading.Event().wait).start()
+print("done")

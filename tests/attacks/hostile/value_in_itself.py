@@ -1,0 +1,7 @@
+# kind: bytes that break the plumbing
+# through: trainer dead
+# form: test
+def solve(facts, n):
+    value = {}
+    value["itself"] = [value]
+    return value
