@@ -13,7 +13,9 @@ Needs the extra `reasoning-gym`. Some of the scorers pay for nonsense: see docs/
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import json
 import random
 from collections.abc import Iterator, Mapping
@@ -91,7 +93,8 @@ class ReasoningGym(Splitter):
 
     def _row(self, index: int) -> Row:
         if index not in self._entries:
-            self._entries[index] = self.dataset[index]
+            with contextlib.redirect_stdout(io.StringIO()):  # some print as they draw an item
+                self._entries[index] = self.dataset[index]
         entry = self._entries[index]
         row = {"prompt": entry["question"], "task": self.task, "config": self.config, "entry": entry}
         if entry["answer"] is not None:

@@ -25,7 +25,7 @@ from ..rewards.attacks import ATTACKS, COSTLY, PROPERTIES, Attempt, Expect, Targ
 from ..rewards.cases import Case
 from ..rewards.core import Reward, Scored, as_reward
 from .audit_calls import Outcome, outcomes
-from .audit_rules import Facts, Finding, Tried, best_guess, declared, example, judge
+from .audit_rules import Facts, Finding, Tried, best_guess, declared, example, judge, slow_pairs
 from .audit_targets import (
     case_targets,
     cases_of,
@@ -138,7 +138,7 @@ def audit(
     cases: Sequence[Case] | None = None,
     attacks: Sequence[str] | None = None,
     rows: int = 50,
-    seconds: float = 2.0,
+    seconds: float = 5.0,
     budget: float = 60.0,
 ) -> Audit:
     """Attack a reward.
@@ -180,6 +180,7 @@ def audit(
         golds = [t.outcome.value for t in tried if _is_gold(t) and t.outcome.value is not None]
         if golds and (max(golds) > 0 or not reward.needs_reference):
             tried = [_with_full(t, max(golds)) for t in tried]
+    tried = _measured_again(reward, tried, env, seconds)
     facts = Facts(reward.needs_reference, env is None, best_guess(targets))
     findings = [finding for finding in judge(tried, facts) if finding.attack in names]
     if "determinism" in names and tried:
@@ -232,6 +233,19 @@ def _try_all(
                 break
         pending = [number for number in pending[done:] if not _given_up(plan[number][0], killed)]
     return tried, len(plan) - len(tried)
+
+
+def _measured_again(reward: Reward, tried: Sequence[Tried], env: Environment | None, seconds: float) -> list[Tried]:
+    """`tried` with the suspiciously slow calls made twice more, each with its least time: a busy machine is no defect."""
+    suspects = list({id(t): t for pair in slow_pairs(tried) for t in pair}.values())
+    least = {id(t): t for t in suspects}
+    for _ in range(2 if suspects else 0):
+        items = [_scored(t.attempt.text, t.target, env) for t in suspects]
+        for position, outcome in outcomes(reward, items, seconds, first=_honest(suspects[0].target, env)):
+            known = least[id(suspects[position])]
+            if not outcome.killed and outcome.cpu < known.outcome.cpu:
+                least[id(suspects[position])] = dataclasses.replace(known, outcome=outcome)
+    return [least.get(id(t), t) for t in tried]
 
 
 def _given_up(attempt: Attempt, killed: Counter[tuple[str, str]]) -> bool:

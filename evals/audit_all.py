@@ -7,6 +7,7 @@ without a server, a download or a setting is listed with the reason; a shipped r
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import os
@@ -80,7 +81,7 @@ class Sweep:
 
     def counts(self, kind: str) -> dict[str, int]:
         """How many of a kind ship, and how many have each verdict."""
-        found = Counter(entry.verdict for entry in self.entries if entry.kind == kind)
+        found: Counter[str] = Counter(entry.verdict for entry in self.entries if entry.kind == kind)
         return {"shipped": found.total(), **found}
 
     def lines(self) -> list[str]:
@@ -120,7 +121,7 @@ class Sweep:
         return [*lines, f"{self.seconds:.1f} s"]
 
 
-def audit_all(rows: int = 50, seconds: float = 2.0, budget: float = 20.0) -> Sweep:
+def audit_all(rows: int = 50, seconds: float = 5.0, budget: float = 20.0) -> Sweep:
     """Audit every shipped reward and environment.
 
     Args:
@@ -185,10 +186,10 @@ def _environments(rows: int, seconds: float, budget: float) -> Iterator[Entry]:
             mine = [path for path in jobs if _is_of(path, cls)]
             for path in mine:
                 yield audit_job(
-                    own, str(path.relative_to(CHECKOUT)), lambda path=path: load_job(path), rows, seconds, budget
+                    own, str(path.relative_to(CHECKOUT)), functools.partial(load_job, path), rows, seconds, budget
                 )
             if not mine:
-                yield audit_job(own, "no arguments", lambda cls=cls: _bare(cls), rows, seconds, budget)
+                yield audit_job(own, "no arguments", functools.partial(_bare, cls), rows, seconds, budget)
 
 
 def shipped_job_files() -> Iterator[Path]:

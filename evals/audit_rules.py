@@ -252,23 +252,29 @@ def _changed(tried: Sequence[Tried], facts: Facts) -> Iterable[Finding]:
             yield Finding(attack, False, f"{len(lost)} of {len(mine)} right answers lose their marks: {kinds}")
 
 
-def _growth(tried: Sequence[Tried]) -> Iterable[Finding]:
+def slow_pairs(tried: Sequence[Tried]) -> list[tuple[Tried, Tried]]:
+    """A text and one ten times as long that took over GROWTH times as long."""
     seconds: dict[str, list[Tried]] = defaultdict(list)
     for t in tried:
-        if t.attempt.attack in ("time", "giant") and not t.outcome.problem:
+        if t.attempt.attack in ("time", "giant") and not t.outcome.problem and not t.outcome.killed:
             seconds[t.attempt.kind].append(t)
-    slow = []
-    for kind, calls in seconds.items():
+    pairs = []
+    for calls in seconds.values():
         calls.sort(key=lambda t: len(t.attempt.text))
         for shorter, longer in pairwise(calls):
-            ratio = longer.outcome.cpu / max(shorter.outcome.cpu, 1e-6)
             times = len(longer.attempt.text) / max(len(shorter.attempt.text), 1)
-            if shorter.outcome.cpu > NOTICED and 9 < times < 11 and ratio > GROWTH:
-                slow.append((kind, longer, ratio))
-    if slow:
+            slow = longer.outcome.cpu > GROWTH * shorter.outcome.cpu
+            if 9 < times < 11 and slow and shorter.outcome.cpu > NOTICED:
+                pairs.append((shorter, longer))
+    return pairs
+
+
+def _growth(tried: Sequence[Tried]) -> Iterable[Finding]:
+    if slow := slow_pairs(tried):
         shown = ", ".join(
-            f"{kind}: x{ratio:.0f} at {len(t.attempt.text):,} characters ({t.outcome.cpu:.2f} s)"
-            for kind, t, ratio in slow[:3]
+            f"{longer.attempt.kind}: x{longer.outcome.cpu / shorter.outcome.cpu:.0f} at {len(longer.attempt.text):,} characters "
+            f"({longer.outcome.cpu:.2f} s)"
+            for shorter, longer in slow[:3]
         )
         message = f"time grows faster than the length (x10) from {SIZES[0]:,} characters on: {shown}"
         yield Finding("time", True, message)

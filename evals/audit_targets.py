@@ -43,19 +43,18 @@ class Job:
 
 
 def case_targets(cases: Sequence[Case]) -> list[Target]:
-    """A target for each worked case. Another case may ask for another form, so alternatives are made of its own answer."""
-    rights = [list(case.right) for case in cases]
-    return [
-        Target(
-            case.row,
-            tuple(case.right),
-            tuple(case.wrong),
-            () if case.right and altered(case.right[0]) else others_of(i, rights),
-            options_of(case.row),
-            case.full,
+    """A target for each worked case; its alternatives are its own answer altered, else those of cases with its columns."""
+    targets = []
+    for case in cases:
+        like = [other for other in cases if other.row.keys() == case.row.keys()]
+        others = others_of(like.index(case), [list(other.right) for other in like])
+        own = case.right and altered(case.right[0])  # another case may ask for another form
+        targets.append(
+            Target(
+                case.row, tuple(case.right), tuple(case.wrong), () if own else others, options_of(case.row), case.full
+            )
         )
-        for i, case in enumerate(cases)
-    ]
+    return targets
 
 
 def environment_targets(env: Environment, rows: Sequence[Row]) -> list[Target]:
@@ -202,7 +201,7 @@ def make(cls: Any, kwargs: Mapping[str, Any], where: str) -> Environment:
         raise BadInput(f"{where}: {error}") from error
     if not hasattr(env, "tasks"):
         raise BadInput(f"{where}: this is no environment: it has no tasks(split, seed, n)")
-    return env  # type: ignore[no-any-return]
+    return env
 
 
 def rewards_beside(cls: Any) -> list[Reward]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
+import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,7 +21,7 @@ from .audit_all import Entry, Sweep, audit_job
 from .audit_targets import Job, make, rewards_beside
 
 
-def audit_variants(spec: str, rows: int = 50, seconds: float = 2.0, budget: float = 15.0) -> Sweep:
+def audit_variants(spec: str, rows: int = 50, seconds: float = 5.0, budget: float = 15.0) -> Sweep:
     """Audit every variant of an environment's class under the rewards beside it, each in a process with a deadline.
 
     Args:
@@ -55,13 +57,18 @@ def within(seconds: float, function: Callable[..., Entry], *arguments: Any) -> E
     ours, theirs = context.Pipe(duplex=False)
 
     def work() -> None:
+        with open(os.devnull, "w") as nowhere:  # what a library prints is no part of the report
+            os.dup2(nowhere.fileno(), 1)
+            os.dup2(nowhere.fileno(), 2)
         theirs.send(function(*arguments))
 
     child = context.Process(target=work)
+    sys.stdout.flush()
+    sys.stderr.flush()
     child.start()
     theirs.close()
     try:
-        return ours.recv() if ours.poll(seconds) else None  # type: ignore[no-any-return]
+        return ours.recv() if ours.poll(seconds) else None
     except EOFError:
         return None
     finally:

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--attack", metavar="NAME[,NAME]", help="only these attacks (default: all)")
     parser.add_argument("--rows", type=int, default=50, help="tasks to try (default: 50)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="what a call may take at most (default: 2)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="what a call may take at most (default: 5)")
     parser.add_argument("--all", action="store_true", help="every reward and environment that ships")
     parser.add_argument(
         "--variants", action="store_true", help="every variant of --env, such as each reasoning-gym task"

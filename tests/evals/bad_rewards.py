@@ -90,14 +90,6 @@ def backtracks(completion: str, answer: str) -> float:
 
 
 @reward
-def pairs_of_characters(completion: str, answer: str) -> float:
-    """Counts repeated characters, each against all others."""
-    text = completion[:20_000]
-    repeated = sum(1 for i in range(0, len(text), 16) if text.count(text[i], i + 1) > len(text))
-    return float(completion.strip() == answer) - repeated
-
-
-@reward
 def sleeps(completion: str, answer: str) -> float:
     """Waits for ever on a brace."""
     while "{" in completion:
