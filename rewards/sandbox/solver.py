@@ -7,7 +7,6 @@ nothing in it is defended. Standard library only.
 from __future__ import annotations
 
 import atexit
-import builtins
 import contextlib
 import io
 import itertools
@@ -50,7 +49,9 @@ def answer(end: socket.socket) -> None:
             scope.update(vars(_run(values[0], "solution")))
             return None
         if operation in ("global", "changed"):
-            function = scope[values[0]] if values[0] in scope else getattr(builtins, values[0])
+            if values[0] not in scope:
+                raise NameError(f"the code defines no {values[0]}")
+            function = scope[values[0]]
             if len(values) == 1:
                 return function
             given = values[1]

@@ -110,7 +110,7 @@ def _tagged(tag: str, inner: Any, handle: Callable[[int], Any], depth: int) -> A
         keys = [unpack(key, handle, depth) for key, _ in inner]
         _check_hashes(keys)
         return dict(zip(keys, [unpack(item, handle, depth) for _, item in inner], strict=True))
-    if tag in "tsf":
+    if tag in ("t", "s", "f"):
         items = [unpack(item, handle, depth) for item in inner]
         if tag == "t":
             return tuple(items)
@@ -120,7 +120,7 @@ def _tagged(tag: str, inner: Any, handle: Callable[[int], Any], depth: int) -> A
         return int(inner, 16)
     if tag == "c":
         return complex(*inner)
-    if tag in "by":
+    if tag in ("b", "y"):
         return bytes(inner, "latin-1") if tag == "b" else bytearray(inner, "latin-1")
     if tag == "r":
         return range(*(unpack(n) for n in inner))

@@ -1,7 +1,7 @@
 # kind: hangs
 # through: hang
 # form: test
-# seconds: 0.4
+# seconds: 0.3
 import signal
 import threading
 

@@ -1,7 +1,7 @@
 # kind: hangs
 # through: hang
 # form: calls
-# seconds: 0.4
+# seconds: 0.3
 class Spin:
     def __del__(self):
         while True:

@@ -2,7 +2,7 @@
 # through: hang
 # form: test
 # test: list
-# seconds: 0.5
+# seconds: 0.3
 import itertools
 
 def solve(facts, n):

@@ -2,4 +2,4 @@
 # through: hang
 # form: test
 def solve(facts, n):
-    return 7 ** 3_000_000
+    return 7 ** 500_000

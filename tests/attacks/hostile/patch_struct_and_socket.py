@@ -1,6 +1,7 @@
 # kind: patched modules
 # through: rewarded
 # form: calls
+# seconds: 0.3
 import socket
 import struct
 

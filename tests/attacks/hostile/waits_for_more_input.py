@@ -1,7 +1,7 @@
 # kind: hangs
 # through: hang
 # form: program
-# seconds: 0.4
+# seconds: 0.3
 import os
 import time
 
