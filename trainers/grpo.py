@@ -28,10 +28,11 @@ from ..rollouts.engine import Sampling
 from ..rollouts.record import RecordWriter, Rollout, StopReason
 from ..rollouts.scoring import scored_rollouts
 from .advantages import advantages, permuted
-from .rolling import Rolling, context_length, next_token_logits
+from .rolling import Rolling, context_length
+from .update import LeanUpdate, live_of, selected
 
 
-class Trainer(Rolling, GRPOTrainer):
+class Trainer(LeanUpdate, Rolling, GRPOTrainer):
     """TRL's GRPOTrainer over an environment.
 
     Args:
@@ -191,12 +192,15 @@ class Trainer(Rolling, GRPOTrainer):
 
     def _fixed_logps(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         """Log-probs that do not move while this batch is trained on: the old policy's where it is reused, the reference's."""
-        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
-        mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+        rows = batch["advantages"].size(0)
+        live = live_of(batch) if not self.techniques()["prune"] else list(range(rows))
+        part = selected(batch, live, rows)
 
         def logps(model: Any) -> torch.Tensor:
-            keep, rows = batch["completion_ids"].size(1), self.args.per_device_train_batch_size
-            return self._get_per_token_logps_and_entropies(model, ids, mask, keep, batch_size=rows)[0]
+            ids = torch.cat([part["prompt_ids"], part["completion_ids"]], dim=1)
+            mask = torch.cat([part["prompt_mask"], part["completion_mask"]], dim=1)
+            known = self._get_per_token_logps_and_entropies(model, ids, mask, part["completion_ids"].size(1))[0]
+            return known.new_zeros(rows, known.size(1)).index_copy(0, torch.tensor(live, device=known.device), known)
 
         fixed = {}
         reused = self.args.gradient_accumulation_steps % (self.args.steps_per_generation * self.num_iterations) != 0
@@ -210,28 +214,6 @@ class Trainer(Rolling, GRPOTrainer):
                 with use_adapter(model, adapter_name="ref" if "ref" in model.peft_config else None):
                     fixed["ref_per_token_logps"] = logps(self.model)
         return fixed
-
-    def _get_per_token_logps_and_entropies(
-        self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *args: Any, **kwargs: Any
-    ) -> Any:
-        """Log-probs and entropies [B, C] of the last `logits_to_keep` tokens; TRL's own on a GPU.
-
-        Without Triton, TRL's tiled head scores every position, the prompt's too; on a CPU that costs more than the model.
-        """
-        if input_ids.device.type != "cpu" or self.sharded or kwargs.get("compute_aux_loss"):
-            return super()._get_per_token_logps_and_entropies(
-                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
-            )
-        size = kwargs.get("batch_size") or (args[0] if args else None) or input_ids.size(0)
-        logps, entropies = [], []
-        for start in range(0, input_ids.size(0), size):
-            ids, mask = input_ids[start : start + size], attention_mask[start : start + size]
-            with self.accelerator.autocast():
-                logits_BCV = next_token_logits(model, ids, mask, logits_to_keep)
-            all_BCV = (logits_BCV.float() / self.temperature).log_softmax(-1)
-            logps.append(all_BCV.gather(2, ids[:, -logits_to_keep:, None]).squeeze(2))
-            entropies.append(-(all_BCV.exp() * all_BCV).sum(-1))
-        return torch.cat(logps), torch.cat(entropies) if kwargs.get("compute_entropy") else None, None
 
     def _log_rollouts(self, rollouts: Sequence[Rollout], mode: str) -> None:
         lengths = [rollout.tokens_out for rollout in rollouts]

@@ -1,0 +1,258 @@
+"""The policy update without wasted work: TRL's loss, over rows that matter, laid out so that little is forwarded twice.
+
+Always true here: the loss is TRL's own `_compute_loss`, called once a micro-batch; what changes is which rows it sees (those
+whose gradient can differ from zero) and how their log-probs are computed (by chunks of like lengths, a prompt once for its
+group). The parameter step is that of stock TRL; `techniques` says which of these apply to a run and why the others do not.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import torch
+from trl.models.utils import _ForwardRedirection
+
+from .layout import Chunk, Limits, live_rows, plan
+from .prefix import CacheDropped, full_logits_head, fused_head, shared_prefix_logps
+
+ROW_MEANS = ("grpo", "sapo", "luspo", "dr_grpo")
+"""Losses that divide by the number of rows of a micro-batch."""
+log = logging.getLogger(__name__)
+
+
+def techniques(args: Any, *, checkpointing: bool, aux_loss: bool = False, images: bool = False) -> dict[str, str]:
+    """technique -> "" where it applies, otherwise why it does not. Pure: reads TRL's configuration alone."""
+    bonus = "an entropy bonus moves every row" if args.entropy_coef or args.use_adaptive_entropy else ""
+    prune = (
+        ("KL to the reference moves every row (beta above 0)" if args.beta else "")
+        or bonus
+        or (
+            "the entropy threshold is taken over every row (top_entropy_quantile)"
+            if args.top_entropy_quantile < 1
+            else ""
+        )
+        or ("the router loss is taken over every row" if aux_loss else "")
+    )
+    share = (
+        "gradient checkpointing drops the cache of the prompt" if checkpointing
+        else "the router loss counts every token" if aux_loss
+        else "images take the stock path" if images else ""
+    )  # fmt: skip
+    trim = "the router loss counts every token" if aux_loss else "images take the stock path" if images else ""
+    return {"prune": prune, "trim": trim, "shared prefix": share}
+
+
+class LeanUpdate:
+    """Mixed in before `GRPOTrainer`."""
+
+    args: Any
+    model: Any
+    accelerator: Any
+    temperature: float
+    sharded: bool
+    loss_type: str
+    limits: Limits = Limits()
+    forwarded: int = 0
+    """Tokens that went through the model in training so far, padding counted, on this rank."""
+    _checked = False
+
+    def techniques(self) -> dict[str, str]:
+        """See the function of this name; for this run."""
+        return techniques(
+            self.args,
+            checkpointing=bool(self.args.gradient_checkpointing),
+            aux_loss=getattr(self, "aux_loss_enabled", False),
+        )
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        """TRL's loss over the rows that can move the policy, weighed so that it equals that over all of them."""
+        rows = inputs["advantages"].size(0)
+        if self.techniques()["prune"] or inputs["advantages"].dim() != 1 or not torch.is_grad_enabled():
+            return self._stock_loss(model, trimmed(inputs))
+        live = live_of(inputs)
+        kept = trimmed(selected(inputs, live, rows))
+        loss = self._stock_loss(model, kept)
+        if self.loss_type in ROW_MEANS:
+            loss = loss * (len(live) / rows)
+        elif self.loss_type == "bnpo":
+            loss = loss * (_tokens(kept) / _tokens(inputs))
+        return loss
+
+    def _stock_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        loss: torch.Tensor = super()._compute_loss(model, inputs)  # type: ignore[misc]
+        return loss
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Log-probs and entropies [B, C] of the last `logits_to_keep` tokens, forwarded by chunks."""
+        images = any(kwargs.get(name) is not None for name in ("pixel_values", "image_grid_thw", "token_type_ids"))
+        applies = techniques(
+            self.args,
+            checkpointing=self._checkpointing(model),
+            aux_loss=bool(kwargs.get("compute_aux_loss")),
+            images=images,
+        )
+        if applies["trim"]:
+            return super()._get_per_token_logps_and_entropies(  # type: ignore[misc]
+                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+            )
+        batch = _Batch(input_ids, attention_mask, logits_to_keep)
+        limits = self.limits if not applies["shared prefix"] else Limits(self.limits.tokens, share=False)
+        if self.sharded:  # every forward is a collective call: each rank makes one
+            limits = Limits(sys.maxsize, share=False)
+        chunks = plan(batch.prompt_lengths, batch.completion_lengths, batch.groups, limits)
+        if not self._checked and any(chunk.shared for chunk in chunks):
+            self._check_sharing(model, batch, chunks)
+            return self._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+            )
+        logps, entropies = self._through(model, lambda inner: self._chunked(inner, batch, chunks))
+        return logps, entropies if kwargs.get("compute_entropy") else None, None
+
+    def _checkpointing(self, model: Any) -> bool:
+        inner = self.accelerator.unwrap_model(model)
+        return bool(getattr(inner, "is_gradient_checkpointing", False)) and model.training
+
+    def _through(self, model: Any, compute: Any) -> Any:
+        """Run `compute(unwrapped model)` inside one call of the wrapped model: what DDP and FSDP need of several forwards."""
+        inner = self.accelerator.unwrap_model(model)
+        with self.accelerator.autocast():
+            if inner is model:
+                return compute(model)
+            return _ForwardRedirection()(model, inner, lambda: compute(inner))
+
+    def _chunked(self, model: Any, batch: _Batch, chunks: list[Chunk]) -> tuple[torch.Tensor, torch.Tensor]:
+        parts = []
+        for chunk in chunks:
+            parts.append(
+                self._shared(model, batch, chunk.rows) if chunk.shared else self._plain(model, batch, chunk.rows)
+            )
+            self.forwarded += chunk.tokens
+        order = torch.tensor([row for chunk in chunks for row in chunk.rows], device=batch.ids.device)
+        wide = [torch.cat([_padded(part[i], batch.keep) for part in parts]) for i in range(2)]
+        back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+        return wide[0][back], wide[1][back]
+
+    def _head(self, device: torch.device) -> Any:
+        return full_logits_head(self.temperature) if device.type == "cpu" else fused_head
+
+    def _plain(self, model: Any, batch: _Batch, rows: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        P, C = max(batch.prompt_lengths[r] for r in rows), max(1, *(batch.completion_lengths[r] for r in rows))
+        ids, mask = batch.cut(rows, P, C)
+        labels = ids.masked_fill(mask == 0, -100)
+        labels[:, :-C] = -100
+        inputs = {
+            "input_ids": ids, "attention_mask": mask, "use_cache": False, "position_ids": (mask.cumsum(1) - 1).clamp(min=0),
+        }  # fmt: skip
+        if ids.device.type == "cpu":
+            return full_logits_head(self.temperature)(model, inputs, labels[:, -C - 1 :])
+        logps, entropies = fused_head(model, inputs, labels)
+        return logps[:, -C:], entropies[:, -C:]
+
+    def _shared(self, model: Any, batch: _Batch, rows: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        firsts = list(dict.fromkeys(batch.first_of[r] for r in rows))
+        P, C = max(batch.prompt_lengths[r] for r in rows), max(1, *(batch.completion_lengths[r] for r in rows))
+        prompts, prompt_mask = (part[:, :P] for part in batch.cut(tuple(firsts), P, 1))
+        ids, mask = (part[:, P:] for part in batch.cut(rows, P, C))
+        of = torch.tensor([firsts.index(batch.first_of[r]) for r in rows], device=ids.device)
+        return shared_prefix_logps(model, prompts, prompt_mask, of, ids, mask, self._head(ids.device))
+
+    def _check_sharing(self, model: Any, batch: _Batch, chunks: list[Chunk]) -> None:
+        """Score one group both ways; where they differ by more than rounding, prompts are not shared in this run."""
+        self._checked = True
+        first = next((chunk for chunk in chunks if chunk.shared), None)
+        rows = (
+            first.rows[: sum(batch.first_of[r] == batch.first_of[first.rows[0]] for r in first.rows)] if first else (0,)
+        )
+
+        def both(inner: Any) -> tuple[torch.Tensor, torch.Tensor]:
+            return self._shared(inner, batch, rows)[0], self._plain(inner, batch, rows)[0]
+
+        try:
+            with torch.no_grad():
+                a, b = self._through(model, both)
+            mask = batch.mask[list(rows), -batch.keep :][:, : a.size(1)]
+            gap = float(((a - b).float().abs() * mask).max())
+            bound = 1e-3 if a.dtype == torch.float32 and not self.args.bf16 and not self.args.fp16 else 0.1
+            reason = "" if gap <= bound else f"its log-probs differ from the plain path's by {gap:.2g}"
+        except (CacheDropped, TypeError, ValueError, AttributeError, NotImplementedError) as error:
+            reason = str(error)
+        if reason:
+            self.limits = Limits(self.limits.tokens, self.limits.ratio, share=False)
+            log.warning("prompts are not shared in this run: %s", reason)
+
+
+class _Batch:
+    """A padded batch [B, P + C], and the lengths and groups that a plan needs of it."""
+
+    def __init__(self, ids: torch.Tensor, mask: torch.Tensor, keep: int) -> None:
+        self.ids, self.mask, self.keep = ids, mask, keep
+        self.prompt_width = ids.size(1) - keep
+        self.prompt_lengths: list[int] = mask[:, : self.prompt_width].sum(1).tolist()
+        # Up to the last token that is attended: what a tool said lies between those of the policy.
+        places = torch.arange(1, keep + 1, device=ids.device)
+        self.completion_lengths: list[int] = (mask[:, self.prompt_width :] * places).amax(1).tolist()
+        prompts = ids[:, : self.prompt_width]
+        same = (prompts[1:] == prompts[:-1]).all(1) & (
+            mask[1:, : self.prompt_width] == mask[:-1, : self.prompt_width]
+        ).all(1)
+        self.groups: list[int] = [0, *torch.cumsum(~same, 0).tolist()]
+        firsts: dict[int, int] = {}
+        self.first_of = [firsts.setdefault(group, row) for row, group in enumerate(self.groups)]
+
+    def cut(self, rows: tuple[int, ...], P: int, C: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids and mask [rows, P + C] without the padding that all of the rows share."""
+        index = torch.tensor(rows, device=self.ids.device)
+        start = self.prompt_width - P
+        return self.ids[index, start : self.prompt_width + C], self.mask[index, start : self.prompt_width + C]
+
+
+def live_of(inputs: dict[str, Any]) -> list[int]:
+    """The rows of a batch that can move the policy; see `live_rows`."""
+    return live_rows(inputs["advantages"].tolist(), inputs["completion_mask"].sum(1).tolist())
+
+
+def selected(inputs: dict[str, Any], rows: list[int], of: int) -> dict[str, Any]:
+    """The given rows of every tensor that has a row of its own for each of the batch's `of` rows."""
+    if len(rows) == of:
+        return inputs
+    index = torch.tensor(rows, device=inputs["advantages"].device)
+    return {
+        key: value[index] if torch.is_tensor(value) and value.dim() and value.size(0) == of else value
+        for key, value in inputs.items()
+    }
+
+
+TO_TRIM = (
+    "completion_ids", "completion_mask", "tool_mask", "old_per_token_logps", "ref_per_token_logps",
+    "sampling_per_token_logps", "importance_sampling_ratio",
+)  # fmt: skip
+
+
+def trimmed(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Without the columns of padding that all rows have: left of the prompts, right of the completions."""
+    if not torch.is_tensor(inputs.get("completion_mask")) or "pixel_values" in inputs:
+        return inputs
+    prompt, completion = inputs["prompt_mask"], inputs["completion_mask"]
+    P = int(prompt.sum(1).max())
+    C = max(1, int((completion * torch.arange(1, completion.size(1) + 1, device=completion.device)).max()))
+    result = dict(inputs)
+    for key in ("prompt_ids", "prompt_mask"):
+        result[key] = inputs[key][:, inputs[key].size(1) - P :]
+    for key in TO_TRIM:
+        value = inputs.get(key)
+        if torch.is_tensor(value) and value.dim() == 2 and value.size(1) == completion.size(1):
+            result[key] = value[:, :C]
+    return result
+
+
+def _tokens(inputs: dict[str, Any]) -> torch.Tensor:
+    mask = inputs["completion_mask"] * inputs["tool_mask"] if "tool_mask" in inputs else inputs["completion_mask"]
+    return mask.sum().clamp(min=1.0)
+
+
+def _padded(values: torch.Tensor, width: int) -> torch.Tensor:
+    return torch.nn.functional.pad(values, (0, width - values.size(1)))
