@@ -83,7 +83,7 @@ CONFIG = {
     "train_rows": 64, "validation_rows": 16, "heldout_rows": 40, "validate_every": 2,
     "learning_rate": 1.0e-3, "lr_scheduler_type": "constant", "max_steps": 2, "num_generations": 4,
     "per_device_train_batch_size": 16, "max_completion_length": 3, "lora": {"r": 4, "lora_alpha": 8},
-    "bf16": False, "gradient_checkpointing": False, "use_cpu": True, "seed": 7,
+    "bf16": False, "gradient_checkpointing": False, "seed": 7,
 }  # fmt: skip
 
 

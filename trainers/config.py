@@ -92,7 +92,7 @@ class RunConfig:
             "report_to": "trackio", "project": "journeyman", "logging_steps": 1, "save_strategy": "steps", "save_steps": 100,
             "save_total_limit": 2, "seed": self.seed, "disable_tqdm": True, "run_name": self.name,
             "bf16": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
-            "dataloader_pin_memory": torch.cuda.is_available(),
+            "dataloader_pin_memory": torch.cuda.is_available(), "use_cpu": not torch.accelerator.is_available(),
         }  # fmt: skip
         try:
             args = GRPOConfig(**{**defaults, **self.trainer, **ours, "output_dir": str(self.output)})
