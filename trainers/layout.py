@@ -101,7 +101,8 @@ def _packed(units: list[_Unit], most: int, shared: bool) -> list[Chunk]:
     return chunks[::-1]
 
 
-def live_rows(advantages: Sequence[float], lengths: Sequence[int]) -> list[int]:
-    """The rows that can move the policy; where there is none, the one that is cheapest to forward."""
+def live_rows(advantages: Sequence[float], lengths: Sequence[int], least: int = 1) -> list[int]:
+    """The rows that can move the policy, in order; filled up to `least` with those that are cheapest to forward."""
     live = [row for row, advantage in enumerate(advantages) if advantage != 0 and lengths[row] > 0]
-    return live or [min(range(len(lengths)), key=lambda row: lengths[row])]
+    others = sorted(set(range(len(lengths))) - set(live), key=lambda row: (lengths[row], row))
+    return sorted(live + others[: max(0, least - len(live))])

@@ -71,7 +71,7 @@ class LeanUpdate:
         rows = inputs["advantages"].size(0)
         if self.techniques()["prune"] or inputs["advantages"].dim() != 1 or not torch.is_grad_enabled():
             return self._stock_loss(model, trimmed(inputs))
-        live = live_of(inputs)
+        live = live_of(inputs, self._most(len(live_of(inputs))))
         kept = trimmed(selected(inputs, live, rows))
         loss = self._stock_loss(model, kept)
         if self.loss_type in ROW_MEANS:
@@ -79,6 +79,12 @@ class LeanUpdate:
         elif self.loss_type == "bnpo":
             loss = loss * (_tokens(kept) / _tokens(inputs))
         return loss
+
+    def _most(self, rows: int) -> int:
+        """The largest `rows` of any rank: TRL gathers a figure a row, so that every rank needs as many."""
+        if self.accelerator.num_processes == 1:
+            return rows
+        return int(self.accelerator.gather(torch.tensor([rows], device=self.accelerator.device)).max())
 
     def _stock_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         loss: torch.Tensor = super()._compute_loss(model, inputs)  # type: ignore[misc]
@@ -210,9 +216,9 @@ class _Batch:
         return self.ids[index, start : self.prompt_width + C], self.mask[index, start : self.prompt_width + C]
 
 
-def live_of(inputs: dict[str, Any]) -> list[int]:
+def live_of(inputs: dict[str, Any], least: int = 1) -> list[int]:
     """The rows of a batch that can move the policy; see `live_rows`."""
-    return live_rows(inputs["advantages"].tolist(), inputs["completion_mask"].sum(1).tolist())
+    return live_rows(inputs["advantages"].tolist(), inputs["completion_mask"].sum(1).tolist(), least)
 
 
 def selected(inputs: dict[str, Any], rows: list[int], of: int) -> dict[str, Any]:

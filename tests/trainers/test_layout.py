@@ -74,12 +74,13 @@ def test_the_ratio_is_that_of_the_formula():
 
 
 LIVE = {
-    "some": ([0.5, 0.0, -1.0], [3, 3, 3], [0, 2]),
-    "none: the cheapest": ([0.0, 0.0, 0.0], [9, 2, 5], [1]),
-    "nothing written": ([1.0, 1.0], [0, 4], [1]),
+    "some": ([0.5, 0.0, -1.0], [3, 3, 3], 1, [0, 2]),
+    "none: the cheapest": ([0.0, 0.0, 0.0], [9, 2, 5], 1, [1]),
+    "nothing written": ([1.0, 1.0], [0, 4], 1, [1]),
+    "as many as another rank": ([0.0, 1.0, 0.0, 0.0], [5, 9, 4, 1], 3, [1, 2, 3]),
 }
 
 
-@pytest.mark.parametrize(("advantages", "lengths", "expected"), LIVE.values(), ids=LIVE)
-def test_rows_that_can_move_the_policy(advantages, lengths, expected):
-    assert live_rows(advantages, lengths) == expected
+@pytest.mark.parametrize(("advantages", "lengths", "least", "expected"), LIVE.values(), ids=LIVE)
+def test_rows_that_can_move_the_policy(advantages, lengths, least, expected):
+    assert live_rows(advantages, lengths, least) == expected
