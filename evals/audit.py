@@ -103,6 +103,11 @@ class Audit:
         """Findings to know about."""
         return [finding for finding in self.findings if not finding.defect]
 
+    @property
+    def tried(self) -> int:
+        """How many completions were scored."""
+        return sum(row.n for row in self.rows if row.attack not in PROPERTIES)
+
     def as_dict(self) -> dict[str, Any]:
         """Everything, as plain data."""
         return {
@@ -187,7 +192,7 @@ def audit(
         findings += _determinism(reward, tried, env, seconds, min(budget / 4, 10))
     findings = declared(findings, [name for name in known_weaknesses(reward) if name in names])
     positives = [t for t in tried if t.mistake]
-    rights = [t for t in tried if _is_gold(t)]
+    rights = [t for t in tried if _is_gold(t) and (t.outcome.value is not None or t.outcome.problem or env is None)]
     return Audit(
         reward.name,
         source,
@@ -210,11 +215,12 @@ def _try_all(
     seconds: float,
     deadline: float,
 ) -> tuple[list[Tried], int]:
-    """Every attempt on every task, the long texts on the first; what came of them, and how many were left out."""
+    """Every attempt on every task, then the long texts on the first; what came of them, and how many were left out."""
+    costly = [name for name in names if name in COSTLY]
     plan: list[tuple[Attempt, int]] = []
     for i, target in enumerate(targets):
-        mine = [name for name in names if i == 0 or name not in COSTLY]
-        plan += [(attempt, i) for attempt in attempts(target, mine)]
+        plan += [(attempt, i) for attempt in attempts(target, [name for name in names if name not in COSTLY])]
+    plan += [(attempt, 0) for attempt in attempts(targets[0], costly)]
     tried: list[Tried] = []
     killed: Counter[tuple[str, str]] = Counter()
     pending = list(range(len(plan)))

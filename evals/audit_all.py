@@ -24,7 +24,6 @@ from .. import envs, rewards
 from ..configs.errors import BadInput
 from ..configs.read import CONFIGS, load_attribute, read_yaml
 from ..envs.core import Environment, Row, check_disjoint
-from ..rewards.attacks import PROPERTIES
 from ..rewards.core import Reward
 from .audit import Audit, audit
 from .audit_calls import leaves
@@ -98,12 +97,14 @@ class Sweep:
     def brief(self) -> list[str]:
         """One line an entry: its name, the verdict, the defects by attack with the first one's message."""
         single = len({entry.name.partition(" (")[0] for entry in self.entries}) == 1
-        names = [entry.name.partition(" (")[2].rstrip(")") if single else entry.name for entry in self.entries]
+        names = [entry.name.partition("=")[2].rstrip(")") if single else entry.name for entry in self.entries]
         width = max(map(len, names), default=0)
         lines = []
         for name, entry in zip(names, self.entries, strict=True):
             found = [finding for one in entry.audits for finding in one.defects]
             reason = entry.reason if entry.verdict == "not audited" or not found else ""
+            if single and entry.verdict == "passed":
+                reason = entry.reason.rpartition(": ")[2]
             if found:
                 attacks = dict.fromkeys(finding.attack for finding in found)
                 reason = f"{', '.join(attacks)}: {found[0].message}"
@@ -165,7 +166,7 @@ def _audited(name: str, reward: Reward, seconds: float, budget: float) -> Entry:
     if not cases_of(reward):
         return Entry("reward", name, "DEFECTS", "has no worked cases: add it to CASES of its module")
     found = audit(reward, seconds=seconds, budget=budget)
-    return Entry("reward", name, "DEFECTS" if found.defects else "passed", _summary([found]), [found])
+    return Entry("reward", name, _verdict([found]), _summary([found]), [found])
 
 
 def waits_outside(reward: Reward) -> str:
@@ -239,8 +240,7 @@ def audit_job(cls: str, where: str, load: Callable[[], Job], rows: int, seconds:
             audits.append(audit(reward, job.env, rows=rows, seconds=seconds, budget=budget))
     if not audits:
         return Entry("environment", name, "not audited", "; ".join(left) or "no reward goes with it")
-    verdict: Verdict = "DEFECTS" if any(one.defects for one in audits) else "passed"
-    return Entry("environment", name, verdict, "; ".join([_summary(audits), *left]), audits)
+    return Entry("environment", name, _verdict(audits), "; ".join([_summary(audits), *left]), audits)
 
 
 def environment_faults(env: Environment, rows: Sequence[Row]) -> list[str]:
@@ -265,12 +265,18 @@ def _some(env: Environment, split: str, seed: int, n: int) -> list[Row]:
         return env.tasks(split, seed)[:n]
 
 
+def _verdict(audits: Sequence[Audit]) -> Verdict:
+    if any(one.defects for one in audits):
+        return "DEFECTS"
+    # Most of it left out for want of time is no pass.
+    return "not audited" if any(one.untried > one.tried for one in audits) else "passed"
+
+
 def _summary(audits: Sequence[Audit]) -> str:
     parts = []
     for one in audits:
         known = list(dict.fromkeys(note.attack for note in one.notes if note.message.startswith("declared: ")))
-        tried = sum(row.n for row in one.rows if row.attack not in PROPERTIES)
-        text = f"{one.reward}: {one.tasks} task{'s' * (one.tasks != 1)}, {tried} completions"
+        text = f"{one.reward}: {one.tasks} task{'s' * (one.tasks != 1)}, {one.tried} completions"
         text += f", false positives {one.false_positives.count}" if one.needs_reference else ", reads no gold"
         text += f", false negatives {one.false_negatives.count}"
         text += f", {one.untried} left out" if one.untried else ""

@@ -8,7 +8,8 @@ Always true here: pure; a finding rests on counted calls and shows completions w
   luck: a defect is a count that a guesser who names the most common answer every time, or any of the different answers at
   random, would reach less than once in 10,000 (binomial). Where a completion reads as the task's own answer, paying it counts
   as right.
-- A hedge is a defect where it is paid in both orders; in one order, the reward has read the first or the last.
+- A hedge is a defect where it is paid in both orders, on more than a tenth of an environment's tasks; in one order, the reward
+  has read the first or the last.
 - A reward that reads no gold (`needs_reference=False`) is paid by form alone; that is a note, not a defect.
 - A weakness that the reward's module declares (`KNOWN = {"recall": ["dump"]}`) is a note that says so; one declared and not
   found is a note too.
@@ -217,7 +218,11 @@ def _hedges(tried: Sequence[Tried], facts: Facts) -> Iterable[Finding]:
     both = [calls for calls in pairs.values() if len(calls) > 1 and all(t.paid for t in calls)]
     if both:
         message = f"pays {len(both)} of {len(pairs)} hedges in full, whichever answer comes first"
-        yield Finding("hedge", facts.needs_reference, message, _examples([t for calls in both for t in calls]))
+        # Where tasks have several right answers, the other one may be right too.
+        often = facts.by_hand or len(both) > 0.1 * len(pairs)
+        yield Finding(
+            "hedge", facts.needs_reference and often, message, _examples([t for calls in both for t in calls])
+        )
 
 
 def _changed(tried: Sequence[Tried], facts: Facts) -> Iterable[Finding]:
