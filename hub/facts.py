@@ -48,7 +48,9 @@ class RunFacts:
             raise BadInput(f"{folder}: not a run's folder (no run.json); give the one that 'journeyman train' wrote")
         run = read_object(folder / "run.json")
         if run.get("status", "finished") != "finished":
-            raise BadInput(f"{folder}: the run is '{run['status']}', not finished; go on with it by --resume first")
+            raise BadInput(
+                f"{folder}: the run is '{run['status']}', not finished; the command that began it goes on with it"
+            )
         results = read_object(folder / "results.json") if (folder / "results.json").is_file() else {}
         missing = [key for key in HELDOUT_KEYS if key not in (results.get("heldout") or dict.fromkeys(HELDOUT_KEYS))]
         if missing:

@@ -163,7 +163,7 @@ def _stage(facts: RunFacts, stage: Path, hub_id: str | None) -> tuple[str, ...]:
     adapter = facts.folder / "adapter"
     for name in (WEIGHTS, CONFIG):
         if not (adapter / name).is_file():
-            raise BadInput(f"{adapter / name}: missing, so the run has no adapter yet; finish it first (--resume)")
+            raise BadInput(f"{adapter / name}: missing: no adapter yet; the command that began the run goes on with it")
     for name in ALLOWED:
         if (adapter / name).is_file():
             shutil.copyfile(adapter / name, stage / name)

@@ -12,18 +12,18 @@ from ..trainers.config import load_config
 from .launch import check, launch
 
 
-def train(job: str | Path, recipe: str = "grpo", *, resume: bool = False, **overrides: Any) -> Path:
+def train(job: str | Path, recipe: str = "grpo", *, resume: str = "auto", **overrides: Any) -> Path:
     """Train a job's adapter and return the run's folder: in this process where the launch shape has one.
 
     Args:
         job: a shipped job's name, or the path of a YAML file.
         recipe: how it is learned; a module of `journeyman.recipes`.
-        resume: go on from the last checkpoint of the run's folder.
+        resume: `auto` goes on with an unfinished run of the same config in its folder, `never` refuses it.
         overrides: keys of the config, such as `max_steps=50` or `lora={"r": 8}`.
 
     Raises:
         BadInput: whatever the command ends with exit code 2 for.
-        Stopped: a signal ended it at a checkpoint; call it again with `resume=True`.
+        Stopped: a signal ended it at a checkpoint; the same call goes on.
         RuntimeError: processes of their own failed; their message stands on stderr.
     """
     config = load_config(job, overrides, recipe)
@@ -35,7 +35,7 @@ def train(job: str | Path, recipe: str = "grpo", *, resume: bool = False, **over
     if code == EXIT_BAD_INPUT:
         raise BadInput(f"{config.path}: the training processes refused it; their message stands above")
     if code == EXIT_RESUMABLE:
-        raise Stopped(f"{config.output}: stopped at a checkpoint; call train again with resume=True")
+        raise Stopped(f"{config.output}: stopped at a checkpoint; the same call goes on")
     if code:
         raise RuntimeError(f"{config.output}: training failed with exit code {code}; its message stands above")
     return config.output

@@ -19,6 +19,7 @@ import yaml
 
 from ..configs import BadInput, Stopped
 from ..configs.errors import EXIT_BAD_INPUT, EXIT_RESUMABLE
+from ..trainers.checkpoints import DiskFull
 from ..trainers.config import load_config
 
 MEMORY_HELP = (
@@ -59,7 +60,9 @@ def run_recipe(train: Callable[..., Path], recipe: str, argv: Sequence[str] | No
         allow_abbrev=False,
     )
     parser.add_argument("--config", required=True, help="a YAML file, or the name of a shipped job")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of this run's folder")
+    parser.add_argument(
+        "--resume", default="auto", help="auto: go on with an unfinished run in the folder; never: refuse it"
+    )
     known, rest = parser.parse_known_args(argv)
     raise SystemExit(exit_code(lambda: train(load_config(known.config, overrides(rest), recipe), known.resume)))
 
@@ -75,6 +78,8 @@ def exit_code(work: Callable[[], Any]) -> int:
         code, line = EXIT_RESUMABLE, f"journeyman: {stop}"
     except KeyboardInterrupt:
         code, line = 130, "journeyman: interrupted"
+    except DiskFull as error:
+        code, line = 1, f"journeyman: {error}"
     except torch.OutOfMemoryError as error:
         code, line = 1, f"journeyman: {MEMORY_HELP} ({str(error).splitlines()[0]})"
     except Exception as error:

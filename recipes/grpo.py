@@ -26,7 +26,7 @@ def build(config: RunConfig, args: Any, job: Job, model: Any, chat: Chat, folder
     )  # fmt: skip
 
 
-def train(config: RunConfig, resume: bool = False) -> Path:
+def train(config: RunConfig, resume: str = "auto") -> Path:
     """Train by GRPO on the processes that are there; see `run`."""
     return run(config, build, resume)
 

@@ -65,7 +65,7 @@ def find_shape(name: str | None) -> Shape:
     return Shape(path, processes)
 
 
-def check(config: RunConfig, resume: bool = False) -> Shape:
+def check(config: RunConfig, resume: str = "auto") -> Shape:
     """Everything that can be known before a process is started; returns the launch shape."""
     shape = find_shape(config.job.accelerate)
     RunFolder(config.output).check(config, resume)
@@ -73,14 +73,14 @@ def check(config: RunConfig, resume: bool = False) -> Shape:
     return shape
 
 
-def launch(config: RunConfig, words: Mapping[str, Any], resume: bool = False) -> int:
+def launch(config: RunConfig, words: Mapping[str, Any], resume: str = "auto") -> int:
     """Check `config`, run its recipe under Accelerate's launcher, and return the exit code (0, 2, 75 or 1)."""
     shape = check(config, resume)
     flags = [f"--{key}={json.dumps(value)}" for key, value in words.items()]
     command = [
         sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(shape.path),
         "-m", f"journeyman.recipes.{config.recipe}", "--config", str(config.path), *flags,
-        *(["--resume"] if resume else []),
+        "--resume", resume,
     ]  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="journeyman-") as scratch:
         status = Path(scratch) / "exit"

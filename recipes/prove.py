@@ -151,7 +151,6 @@ def train_arms(job: str, recipe: str, folder: Path, arms: Mapping[str, Mapping[s
         status = run.read().get("status") if run.facts.exists() else None
         if status != "finished":
             flags = [f"--{key}={json.dumps(value)}" for key, value in values.items()] + [f"--output_dir={run.path}"]
-            flags += ["--resume"] if status else []
             todo[name] = [sys.executable, "-m", "journeyman.scripts.main", "train", job, "--recipe", recipe, *flags]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     together = not torch.cuda.is_available() and cores >= len(todo) > 1
@@ -169,7 +168,7 @@ def train_arms(job: str, recipe: str, folder: Path, arms: Mapping[str, Mapping[s
             process.terminate()
         codes = {process.wait() for process in running} | {EXIT_RESUMABLE}
     if EXIT_RESUMABLE in codes:
-        raise Stopped(f"{folder}: stopped at a checkpoint; the same command with --resume goes on")
+        raise Stopped(f"{folder}: stopped at a checkpoint; the same command goes on")
     if EXIT_BAD_INPUT in codes:
         raise BadInput(f"{folder}: a training run was refused; its message stands above")
     if any(codes):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from ..rewards.executor import Executor
 from ..rollouts.chat import Chat
 from ..rollouts.record import RecordWriter, compact
 from ..trainers.callbacks import LiveLine, Metrics, StopOnSignal, TimeLimit, Validation
+from ..trainers.checkpoints import check_room, last_whole
 from ..trainers.config import RunConfig
 from ..trainers.models import adapter_state, base_path, load_base, restore_adapter, save_adapter, update_norm
 from ..trainers.rolling import Rolling, context_length
@@ -40,7 +42,7 @@ class Recipe(Protocol):
         ...
 
 
-def run(config: RunConfig, recipe: Recipe, resume: bool = False) -> Path:
+def run(config: RunConfig, recipe: Recipe, resume: str = "auto") -> Path:
     """Run `config` on the processes that are there, and return its folder.
 
     Raises:
@@ -58,19 +60,24 @@ def run(config: RunConfig, recipe: Recipe, resume: bool = False) -> Path:
             "(an Accelerate config file), not --num_processes alone"
         )
     main, folder = args.process_index == 0, RunFolder(config.output)
-    folder.check(config, resume)
-    checkpoint, step = folder.last_checkpoint() if resume else (None, 0)
+    resuming = folder.check(config, resume)
     with args.main_process_first(desc="preparing", local=False):
         job = prepare(config, args.world_size)
         model, chat, base = load_base(config, job.env)
     check_model(config, args, job, model, chat)
     transformers.set_seed(config.seed)  # the adapter's first weights
     model = get_peft_model(model, config.lora)
-    if main and resume:
+    needed = 12 * sum(
+        p.numel() for p in model.parameters() if p.requires_grad
+    )  # float32 weights and Adam's two moments
+    check_room(config.output, needed + 2**20)
+    if main and not resuming:
+        folder.start(config, run_facts(config, base.as_dict(), job.env.version, job.executor.rewards, args.world_size))
+    lock = folder.lock() if main else None
+    checkpoint, step = _last_checkpoint(folder, main) if resuming else (None, 0)
+    if main and resuming:
         folder.rewind(step)
         folder.update(status="running")
-    elif main:
-        folder.start(config, run_facts(config, base.as_dict(), job.env.version, job.executor.rewards, args.world_size))
     try:
         args.output_dir = str(folder.checkpoints)
         stopped = _fit(config, job, recipe(config, args, job, model, chat, folder), folder, checkpoint)
@@ -78,19 +85,31 @@ def run(config: RunConfig, recipe: Recipe, resume: bool = False) -> Path:
         if main:
             folder.update(status="failed", finished=now())
         raise
+    finally:
+        if lock is not None:
+            lock.release()
     if stopped:
         if main:
             folder.update(status="stopped")
-        raise Stopped(f"{folder.path}: stopped at a checkpoint; the same command with --resume goes on")
+        raise Stopped(f"{folder.path}: stopped at a checkpoint; the same command goes on")
     return folder.path
+
+
+def _last_checkpoint(folder: RunFolder, main: bool) -> tuple[Path | None, int]:
+    """The newest checkpoint that is whole, the same one on every rank; rank 0 sets damaged ones aside."""
+    found = [last_whole(folder.checkpoints) if main else (None, 0)]
+    if torch.distributed.is_initialized():
+        torch.distributed.broadcast_object_list(found)
+    return found[0]
 
 
 def _fit(config: RunConfig, job: Job, trainer: Any, folder: RunFolder, checkpoint: Path | None) -> bool:
     """Train, select, save; True where a signal stopped it before the end."""
     trainer.decode_rows = config.job.decode_rows
     best = _Best(folder.checkpoints / "best.safetensors", trainer)
+    trainer.keep_checkpoints, trainer.beside = trainer.args.save_total_limit or 0, [best.path]
     validation = Validation(
-        _validator(config, job, trainer, folder), config.job.validate_every, best.keep, best.read(checkpoint),
+        _validator(config, job, trainer, folder), config.job.validate_every, best.keep, best.resume(checkpoint),
         done=int(checkpoint.name.rpartition("-")[2]) if checkpoint else -1,
     )  # fmt: skip
     signals = StopOnSignal(trainer.any_rank)
@@ -147,8 +166,15 @@ class _Best:
             save_file(state, partial, metadata={"quality": repr(quality), "step": str(step)})
             partial.replace(self.path)
 
-    def read(self, checkpoint: Path | None) -> tuple[float, int]:
-        if checkpoint is None or not self.path.exists():
+    def resume(self, checkpoint: Path | None) -> tuple[float, int]:
+        """Go back to the best adapter of the checkpoint's time; its quality and step."""
+        kept = checkpoint / self.path.name if checkpoint is not None else None
+        if self.trainer.accelerator.is_main_process:
+            self.path.unlink(missing_ok=True)
+            if kept is not None and kept.exists():
+                shutil.copy2(kept, self.path)
+        self.trainer.accelerator.wait_for_everyone()
+        if not self.path.exists():
             return -math.inf, -1
         from safetensors import safe_open
 

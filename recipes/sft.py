@@ -35,7 +35,7 @@ def build(config: RunConfig, args: Any, job: Job, model: Any, chat: Chat, folder
     )
 
 
-def train(config: RunConfig, resume: bool = False) -> Path:
+def train(config: RunConfig, resume: str = "auto") -> Path:
     """Train by SFT on the processes that are there; see `run`."""
     return run(config, build, resume)
 

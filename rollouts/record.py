@@ -102,8 +102,7 @@ class RecordWriter:
         if self._file is None:
             self._file = (self.folder / f"{self.stem}-{self._segment:05d}.jsonl").open("a", encoding="utf-8")
         for rollout in rollouts:
-            values = {name: getattr(rollout, name) for name in FIELDS}
-            self._file.write(json.dumps(values, ensure_ascii=False, separators=(",", ":"), default=str) + "\n")
+            self._file.write(_line(rollout))
         self._file.flush()
         os.fsync(self._file.fileno())
         if self._file.tell() >= self.segment_bytes:
@@ -193,6 +192,25 @@ def compact(folder: Path, stem: str) -> Path | None:
     for segment in segments:
         segment.unlink()
     return target
+
+
+def uncompact(path: Path) -> None:
+    """Turn a Parquet file back into a segment; segments of the same stem that `compact` had left are in it already."""
+    stem, partial = path.stem, path.with_suffix(".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        for rollout in _read_parquet(path):
+            file.write(_line(rollout))
+        file.flush()
+        os.fsync(file.fileno())
+    for segment in path.parent.glob(f"{stem}-*.jsonl"):
+        segment.unlink()
+    path.unlink()
+    partial.replace(path.with_name(f"{stem}-00000.jsonl"))
+
+
+def _line(rollout: Rollout) -> str:
+    values = {name: getattr(rollout, name) for name in FIELDS}
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"), default=str) + "\n"
 
 
 def _schema() -> Any:

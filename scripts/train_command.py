@@ -2,7 +2,7 @@
 
 Checks everything first, then starts the recipe under Accelerate's launcher. Every key of the YAML file can be given as
 --key value (and --lora.r 8 reaches into a mapping). Ctrl-C or SIGTERM checkpoints at the end of the step (exit code 75);
-the same command with --resume goes on.
+the same command goes on, as it does after a crash.
 
     journeyman train arithmetic
     journeyman train my_job.yaml --max_steps 100 --learning_rate 5e-4 --output_dir runs/mine
@@ -21,7 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own flags."""
     parser.add_argument("job", metavar="CONFIG", help="a shipped job's name or the path of a YAML file")
     parser.add_argument("--recipe", default="grpo", choices=["grpo", "sft"], help="how it is learned (default: grpo)")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the run's folder")
+    parser.add_argument(
+        "--resume", default="auto", choices=["auto", "never"],
+        help="auto: go on with an unfinished run of the same config in its folder (default); never: refuse it",
+    )  # fmt: skip
     parser.add_argument(
         "--dry-run", action="store_true",
         help="print the resolved config, the first prompts, batch arithmetic and estimates; train nothing",

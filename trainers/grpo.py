@@ -28,11 +28,12 @@ from ..rollouts.engine import Sampling
 from ..rollouts.record import RecordWriter, Rollout, StopReason
 from ..rollouts.scoring import scored_rollouts
 from .advantages import advantages, permuted
+from .checkpoints import SafeCheckpoints
 from .rolling import Rolling, context_length
 from .update import LeanUpdate, live_of, selected
 
 
-class Trainer(LeanUpdate, Rolling, GRPOTrainer):
+class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
     """TRL's GRPOTrainer over an environment.
 
     Args:
@@ -84,6 +85,22 @@ class Trainer(LeanUpdate, Rolling, GRPOTrainer):
             batch = self._generate_and_score_completions(generation_batch)
             self._buffered_inputs = split_tensor_dict(batch, self.args.steps_per_generation)
         return self._buffered_inputs[self._step % self.args.steps_per_generation]
+
+    def extra_state(self) -> dict[str, Any]:
+        """Where this rank stands between two generations, and what was chosen by trying: the layout of the update."""
+        return {
+            "step": self._step, "buffered": self._buffered_inputs, "rows_of_step": self._rows_of_step,
+            "limits": self.limits, "checked": self._checked,
+        }  # fmt: skip
+
+    def restore_extra(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._step, self._rows_of_step = state["step"], state["rows_of_step"]
+        self.limits, self._checked = state["limits"], state["checked"]
+        device, buffered = self.accelerator.device, state["buffered"]
+        if buffered is not None:
+            moved = [{k: v.to(device) if torch.is_tensor(v) else v for k, v in part.items()} for part in buffered]
+            self._buffered_inputs = moved
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """One generation batch: collect, score, advantages, records, and the tensors that TRL's loss reads."""

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from ..configs import BadInput
 from ..configs.read import CONFIGS, read_yaml
 from ..rewards import Reward
 from ..rewards.entries import paths_of
+from ..rollouts.record import uncompact
 from .config import RunConfig
 
 PACKAGES = ("journeyman", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy")
@@ -37,24 +39,27 @@ class RunFolder:
         self.adapter, self.records, self.checkpoints = path / "adapter", path / "records", path / "checkpoints"
         self.metrics, self.results = path / "metrics.jsonl", path / "results.json"
 
-    def check(self, config: RunConfig, resume: bool) -> None:
-        """Whether a run of `config` may be written here; writes nothing.
+    def check(self, config: RunConfig, resume: str = "auto") -> bool:
+        """Whether a run of `config` may be written here, and whether it goes on with one (True); writes nothing.
+
+        Args:
+            resume: `auto` goes on with an unfinished run of the same config, `never` refuses it.
 
         Raises:
-            BadInput: another run's folder, a finished or unfinished run without `resume`, a folder that holds other
-                files, or one that can't be written.
+            BadInput: another run's folder, a finished run, one that a process is working on, an unfinished one that may not
+                be resumed, a folder that holds other files, or one that can't be written.
         """
+        if resume not in ("auto", "never"):
+            raise BadInput(f"--resume is '{resume}'; it should be auto or never")
         if not self.path.exists():
             parent = next(p for p in [*self.path.resolve().parents] if p.exists())
             if not parent.is_dir() or not os.access(parent, os.W_OK):
                 raise BadInput(f"{self.path}: can't be made ({parent} is not writable); choose another --output_dir")
-            if resume:
-                raise BadInput(f"{self.path}: there is no run here to resume")
-            return
+            return False
         if not self.path.is_dir() or not os.access(self.path, os.W_OK):
             raise BadInput(f"{self.path}: is not a writable folder; choose another --output_dir")
         if not any(self.path.iterdir()):
-            return
+            return False
         if not self.facts.exists():
             raise BadInput(f"{self.path}: holds files that are no run's; choose another --output_dir")
         status = self.read().get("status")
@@ -62,14 +67,29 @@ class RunFolder:
         theirs = {k: v for k, v in read_yaml(self.config).items() if k not in places}
         ours = {k: v for k, v in config.values.items() if k not in places}
         changed = sorted(k for k in {*theirs, *ours} if theirs.get(k) != ours.get(k))
-        if not resume:
-            raise BadInput(
-                f"{self.path}: holds a run that is {status}; go on with it by --resume, or choose another --output_dir"
-            )
         if changed:
-            raise BadInput(f"{self.path}: is the folder of another run (it differs in {', '.join(changed)})")
+            raise BadInput(
+                f"{self.path}: is the folder of another run (it differs in {', '.join(changed)}); choose another --output_dir"
+            )
         if status == "finished":
             raise BadInput(f"{self.path}: this run is finished; choose another --output_dir for a new one")
+        if resume == "never":
+            raise BadInput(f"{self.path}: holds a run that is {status}; --resume auto goes on with it")
+        try:
+            self.lock(seconds=5).release()  # the ranks of one run all look
+        except Timeout:
+            raise BadInput(f"{self.path}: a process is at work on this run; wait for it, or stop it") from None
+        return True
+
+    def lock(self, seconds: float = 0) -> FileLock:
+        """Keep other processes from this folder until the lock is released or this process ends.
+
+        Raises:
+            Timeout: another process holds it, and did so for `seconds`.
+        """
+        lock = FileLock(self.path / ".lock")
+        lock.acquire(timeout=seconds)
+        return lock
 
     def start(self, config: RunConfig, facts: dict[str, Any]) -> None:
         """Make the folder and write what is known before the first step."""
@@ -108,17 +128,10 @@ class RunFolder:
             return []
         return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
 
-    def last_checkpoint(self) -> tuple[Path | None, int]:
-        """The checkpoint with the most steps that was written whole, and its steps; (None, 0) where there is none."""
-        found = []
-        for folder in self.checkpoints.glob("checkpoint-*"):
-            step = folder.name.rpartition("-")[2]
-            if step.isdigit() and (folder / "trainer_state.json").exists():
-                found.append((int(step), folder))
-        return (max(found)[1], max(found)[0]) if found else (None, 0)
-
     def rewind(self, step: int) -> None:
         """Drop records and metrics of optimizer steps from `step` on: a resumed run writes them anew."""
+        for path in sorted(self.records.glob("*.parquet")):  # it was stopped while it compacted
+            uncompact(path)
         for path in sorted(self.records.glob("*.jsonl")):
             after = 1 if path.name.startswith("validation") else 0  # validation after step s is that of policy s
             keep_lines(path, lambda row, after=after: row["step"] < step + after)

@@ -17,6 +17,7 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 from ..envs.core import Environment, Row
 from ..rollouts.chat import Chat
 from ..rollouts.collect import opening
+from .checkpoints import SafeCheckpoints
 from .rolling import Rolling, next_token_logits
 
 IGNORED = -100
@@ -33,7 +34,7 @@ def worked_examples(env: Environment, chat: Chat, rows: Sequence[Row]) -> list[E
     return examples
 
 
-class Supervised(Rolling, Trainer):
+class Supervised(SafeCheckpoints, Rolling, Trainer):
     """transformers' Trainer over worked examples; `options` are TrainingArguments, laid on defaults for quiet runs."""
 
     def __init__(self, model: Any, chat: Chat, examples: Sequence[Example], folder: Path, **options: Any) -> None:

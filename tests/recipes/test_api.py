@@ -16,7 +16,7 @@ def test_it_trains_in_this_process_and_returns_the_folder(tiny, tiny_base, tmp_p
     assert run == tmp_path / "run"
     assert json.loads((run / "run.json").read_text())["status"] == "finished"
     assert json.loads((run / "adapter" / "adapter_config.json").read_text())["r"] == 2
-    with pytest.raises(BadInput, match="holds a run that is finished"):
+    with pytest.raises(BadInput, match="this run is finished"):
         journeyman.train(tiny, max_steps=1, report_to="none", lora={"r": 2}, output_dir=str(run))
 
 

@@ -205,10 +205,16 @@ def test_the_output_folder_of_another_run(command, tiny, run_copy):
     is_one_line(
         command("train", tiny, f"--output_dir={run_copy}"),
         str(run_copy),
-        "holds a run that is finished",
+        "is the folder of another run",
         "choose another",
     )
-    flags = [f"--output_dir={run_copy}", "--report_to=none", "--learning_rate=0.5", "--resume"]
+    is_one_line(
+        command("train", tiny, f"--output_dir={run_copy}", "--report_to=none"),
+        str(run_copy),
+        "finished",
+        "choose another",
+    )
+    flags = [f"--output_dir={run_copy}", "--report_to=none", "--learning_rate=0.5"]
     is_one_line(command("train", tiny, *flags), str(run_copy), "another run", "learning_rate")
 
 

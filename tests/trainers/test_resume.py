@@ -65,12 +65,16 @@ def test_a_stopped_run_goes_on_and_ends_where_the_undisturbed_one_ends(slow_job,
     _, err = process.communicate(timeout=60)
 
     assert process.returncode == 75, err
-    assert err.strip().splitlines()[-1].startswith("journeyman: ") and "--resume" in err and "Traceback" not in err
+    assert (
+        err.strip().splitlines()[-1].startswith("journeyman: ")
+        and "the same command goes on" in err
+        and "Traceback" not in err
+    )
     assert json.loads((run / "run.json").read_text())["status"] == "stopped"
     assert not (run / "adapter").exists() and lines(run) < STEPS
     assert left_over(run) == []
 
-    again = start(slow_job, run, "--resume")
+    again = start(slow_job, run)
     _, err = again.communicate(timeout=180)
     assert again.returncode == 0, err
     assert sorted((r.step, r.row) for r in read_records(run, "train")) == [
@@ -98,7 +102,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(slow_job, tiny_base, tmp_
     process.communicate(timeout=60)
     assert process.returncode == 1 and left_over(run) == []
 
-    again = start(slow_job, run, "--resume")
+    again = start(slow_job, run)
     _, err = again.communicate(timeout=180)
     assert again.returncode == 0, err
     assert sorted((r.step, r.row) for r in read_records(run, "train")) == [

@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 from journeyman.configs import BadInput
@@ -100,15 +102,18 @@ def nothing(run, config):
 
 
 REFUSED = {
-    "a finished run": (spoil_nothing, False, "holds a run that is finished"),
-    "a finished run, resumed": (spoil_nothing, True, "this run is finished"),
-    "a stopped run": (stopped, False, "holds a run that is stopped; go on with it by --resume"),
-    "another run, resumed": (stopped_and_changed, True, "another run (it differs in learning_rate)"),
-    "other files": (other_files, False, "holds files that are no run's"),
-    "a file": (a_file, False, "not a writable folder"),
-    "a place under a file": (under_a_file, False, "can't be made"),
-    "broken facts": (broken_facts, False, "run.json: not valid JSON"),
-    "nothing to resume": (nothing, True, "no run here to resume"),
+    "a finished run": (spoil_nothing, "auto", "this run is finished"),
+    "a stopped run that may not be resumed": (
+        stopped,
+        "never",
+        "holds a run that is stopped; --resume auto goes on with it",
+    ),
+    "another run": (stopped_and_changed, "auto", "another run (it differs in learning_rate)"),
+    "other files": (other_files, "auto", "holds files that are no run's"),
+    "a file": (a_file, "auto", "not a writable folder"),
+    "a place under a file": (under_a_file, "auto", "can't be made"),
+    "broken facts": (broken_facts, "auto", "run.json: not valid JSON"),
+    "neither auto nor never": (nothing, "maybe", "--resume is 'maybe'; it should be auto or never"),
 }
 
 
@@ -124,32 +129,34 @@ def test_a_folder_is_never_taken_in_silence(run_copy, tiny, spoil, resume, messa
     assert sorted(p for p in run_copy.parent.rglob("*")) == before
 
 
-@pytest.mark.parametrize(("spoil", "resume"), [(stopped, True), (nothing, False)])
-def test_a_stopped_run_and_a_new_folder_are_fine(run_copy, tiny, spoil, resume):
+@pytest.mark.parametrize(("spoil", "goes_on"), [(stopped, True), (nothing, False)])
+def test_a_stopped_run_goes_on_and_a_new_folder_is_fine(run_copy, tiny, spoil, goes_on):
     config = load_config(tiny, {"report_to": "none", "output_dir": str(run_copy)})
     spoil(run_copy, config)
 
-    RunFolder(config.output).check(config, resume)
+    assert RunFolder(config.output).check(config) is goes_on
 
 
 def test_an_empty_folder_is_fine(tiny, tmp_path):
-    RunFolder(tmp_path).check(load_config(tiny), resume=False)
+    assert RunFolder(tmp_path).check(load_config(tiny)) is False
 
 
-def test_the_last_whole_checkpoint_counts(tmp_path):
-    folder = RunFolder(tmp_path)
-    assert folder.last_checkpoint() == (None, 0)
-    for name, whole in (
-        ("checkpoint-9", True),
-        ("checkpoint-20", True),
-        ("checkpoint-100", False),
-        ("checkpoint-x", True),
-    ):
-        (folder.checkpoints / name).mkdir(parents=True)
-        if whole:
-            (folder.checkpoints / name / "trainer_state.json").write_text("{}")
-
-    assert folder.last_checkpoint() == (folder.checkpoints / "checkpoint-20", 20)
+def test_a_run_that_a_process_is_at_work_on_is_left_alone(run_copy, tiny):
+    config = load_config(tiny, {"report_to": "none", "output_dir": str(run_copy)})
+    stopped(run_copy, config)
+    holds = (
+        "import sys, time; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire(); "
+        "print('held', flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", holds, str(run_copy / ".lock")], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(BadInput, match="a process is at work on this run"):
+            RunFolder(config.output).check(config)
+    finally:
+        other.kill()
+        other.wait()
+    assert RunFolder(config.output).check(config)
 
 
 def test_rewinding_drops_what_a_resumed_run_writes_anew(tmp_path):
