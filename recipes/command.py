@@ -7,6 +7,7 @@ launcher that can't pass exit codes on finds the code in the file that JOURNEYMA
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import traceback
@@ -84,6 +85,8 @@ def exit_code(work: Callable[[], Any]) -> int:
         code, line = 1, f"journeyman: {MEMORY_HELP} ({str(error).splitlines()[0]})"
     except Exception as error:
         code = 1
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            error = DiskFull(f"{error.filename or 'a file of the run'}: no room left; make room, and the same command goes on")
         traceback.print_exc()
         line = f"journeyman: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     if line and int(os.environ.get("RANK", "0")) == 0:

@@ -6,6 +6,7 @@ folder (each rank its own records); a run that a signal ended never reaches the 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shutil
@@ -76,14 +77,15 @@ def run(config: RunConfig, recipe: Recipe, resume: str = "auto") -> Path:
     lock = folder.lock() if main else None
     checkpoint, step = _last_checkpoint(folder, main) if resuming else (None, 0)
     if main and resuming:
-        folder.rewind(step)
+        folder.rewind(step if checkpoint else None)
         folder.update(status="running")
     try:
         args.output_dir = str(folder.checkpoints)
         stopped = _fit(config, job, recipe(config, args, job, model, chat, folder), folder, checkpoint)
     except BaseException:
         if main:
-            folder.update(status="failed", finished=now())
+            with contextlib.suppress(OSError):  # a full disk, perhaps: what went wrong first is what is told
+                folder.update(status="failed", finished=now())
         raise
     finally:
         if lock is not None:

@@ -128,15 +128,15 @@ class RunFolder:
             return []
         return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
 
-    def rewind(self, step: int) -> None:
-        """Drop records and metrics of optimizer steps from `step` on: a resumed run writes them anew."""
+    def rewind(self, step: int | None) -> None:
+        """Drop records and metrics of optimizer steps from `step` on, all where None: a resumed run writes them anew."""
         for path in sorted(self.records.glob("*.parquet")):  # it was stopped while it compacted
             uncompact(path)
         for path in sorted(self.records.glob("*.jsonl")):
             after = 1 if path.name.startswith("validation") else 0  # validation after step s is that of policy s
-            keep_lines(path, lambda row, after=after: row["step"] < step + after)
+            keep_lines(path, lambda row, after=after: step is not None and row["step"] < step + after)
         if self.metrics.exists():
-            keep_lines(self.metrics, lambda row: row["step"] <= step)
+            keep_lines(self.metrics, lambda row: step is not None and row["step"] <= step)
 
 
 def keep_lines(path: Path, keep: Any) -> None:
