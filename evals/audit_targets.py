@@ -17,7 +17,7 @@ import yaml
 
 from ..configs.errors import BadInput
 from ..configs.read import find_job, load_attribute, read_yaml
-from ..configs.schema import check_keys
+from ..envs.build import make_environment
 from ..envs.core import Environment, Row, tools_of
 from ..rewards.alike import altered, plain
 from ..rewards.attacks import Target
@@ -168,7 +168,7 @@ def load_environment(spec: str) -> Job:
     if not isinstance(kwargs, dict):
         raise BadInput(f"--env: {text!r} should be a mapping, such as '{name} {{level: 2}}'")
     cls = load_attribute(name)
-    return Job(spec.strip(), make(cls, kwargs, f"--env {name}"), rewards_beside(cls))
+    return Job(spec.strip(), make_environment(name, kwargs, Path.cwd(), "--env"), rewards_beside(cls))
 
 
 def load_job(path: Path) -> Job:
@@ -178,30 +178,8 @@ def load_job(path: Path) -> Job:
     for key in ("environment", "rewards"):
         if not values.get(key):
             raise BadInput(f"{path}: the key '{key}' is missing")
-    kwargs = dict(values.get("environment_kwargs") or {})
-    cls = load_attribute(str(values["environment"]), folder)
-    if "base" in inspect.signature(cls).parameters:
-        kwargs.setdefault("base", str(folder))
-    rewards = read_rewards(values["rewards"], folder, str(path))
-    return Job(values.get("job") or folder.name, make(cls, kwargs, f"{path}: environment_kwargs"), rewards)
-
-
-def make(cls: Any, kwargs: Mapping[str, Any], where: str) -> Environment:
-    """An instance of an environment's class.
-
-    Raises:
-        BadInput: it is none, or refuses the arguments.
-    """
-    parameters = inspect.signature(cls).parameters if callable(cls) else {}
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        check_keys(kwargs, parameters, where)
-    try:
-        env = cls(**kwargs)
-    except TypeError as error:
-        raise BadInput(f"{where}: {error}") from error
-    if not hasattr(env, "tasks"):
-        raise BadInput(f"{where}: this is no environment: it has no tasks(split, seed, n)")
-    return env
+    env = make_environment(str(values["environment"]), values.get("environment_kwargs") or {}, folder, str(path))
+    return Job(values.get("job") or folder.name, env, read_rewards(values["rewards"], folder, str(path)))
 
 
 def rewards_beside(cls: Any) -> list[Reward]:

@@ -12,13 +12,15 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ..configs.errors import BadInput
 from ..configs.read import load_attribute
+from ..envs.build import make_environment
 from ..envs.core import Environment
 from .audit_all import Entry, Sweep, audit_job
-from .audit_targets import Job, make, rewards_beside
+from .audit_targets import Job, rewards_beside
 
 
 def audit_variants(spec: str, rows: int = 50, seconds: float = 5.0, budget: float = 15.0) -> Sweep:
@@ -48,7 +50,7 @@ def audit_variants(spec: str, rows: int = 50, seconds: float = 5.0, budget: floa
 
 
 def _variant(cls: type[Environment], kwargs: Mapping[str, Any], spec: str) -> Job:
-    return Job(spec, make(cls, kwargs, spec), rewards_beside(cls))
+    return Job(spec, make_environment(spec, kwargs, Path.cwd(), spec), rewards_beside(cls))
 
 
 def within(seconds: float, function: Callable[..., Entry], *arguments: Any) -> Entry | None:

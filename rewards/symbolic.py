@@ -70,10 +70,10 @@ def is_name(side: str) -> bool:
     return len(set(_VARIABLE.findall(WORDS.sub(" ", side)))) > 1
 
 
-def equal(gold: str, answer: str) -> bool:
+def equal(gold: str, answer: str, seconds: float = SECONDS) -> bool:
     """Whether two tidied answers are equal in math-verify's eyes, with one side of `answer` taken where it is an equation.
 
-    An answer that takes over `SECONDS` is not. Not safe in itself: call it in a process that can be killed.
+    An answer that takes over `seconds` is not. Not safe in itself: call it in a process that can be killed.
 
     Raises:
         GoldTooHard: the gold answer alone takes too long to be read.
@@ -81,9 +81,9 @@ def equal(gold: str, answer: str) -> bool:
     if _BASE.search(answer) and not _BASE.search(gold):
         return False
     gold, answer = _unitless(gold), _unitless(answer)
-    expected = _read_gold(gold)
+    expected = _read_gold(gold, seconds)
     try:
-        with _within(SECONDS, TimeoutError()):
+        with _within(seconds, TimeoutError()):
             return _answers(expected, sides(gold), answer)
     except TimeoutError:
         return False
@@ -108,9 +108,9 @@ def _unitless(text: str) -> str:
 
 
 @functools.lru_cache(maxsize=256)
-def _read_gold(gold: str) -> Any:
+def _read_gold(gold: str, seconds: float) -> Any:
     with _within(
-        SECONDS, GoldTooHard(f"the row's answer {gold[:80]!r} takes over {SECONDS:g} s to read; leave the row out")
+        seconds, GoldTooHard(f"the row's answer {gold[:80]!r} takes over {seconds:g} s to read; leave the row out")
     ):
         return _parsed(gold)
 
