@@ -47,6 +47,12 @@ class JobConfig:
     """Which adapter the run ends in: the best on validation, or that of the last step."""
     evaluation: dict[str, Any] = field(default_factory=dict)
     """Sampling of every evaluation, apart from training's: `temperature` (0, greedy), `k` (1), `top_p`, `top_k`."""
+    dynamic_sampling: bool = False
+    """Replace groups whose rewards are all alike by groups of other tasks, so that every prompt of a step teaches."""
+    dynamic_sampling_rounds: int = 3
+    """How often a step may sample again for that."""
+    forward_tokens: int = 16384
+    """Most tokens of one forward of the update, padding counted; lower it where memory is short."""
     decode_rows: int = 1024
     """Rollouts decoded at once; lower it where the key-value cache does not fit."""
     max_error_rate: float = 0.1

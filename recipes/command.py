@@ -86,7 +86,9 @@ def exit_code(work: Callable[[], Any]) -> int:
     except Exception as error:
         code = 1
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            error = DiskFull(f"{error.filename or 'a file of the run'}: no room left; make room, and the same command goes on")
+            error = DiskFull(
+                f"{error.filename or 'a file of the run'}: no room left; make room, and the same command goes on"
+            )
         traceback.print_exc()
         line = f"journeyman: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     if line and int(os.environ.get("RANK", "0")) == 0:

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..configs import BadInput
 from ..rollouts.chat import Chat
 from ..trainers.config import RunConfig
 from ..trainers.grpo import Trainer
@@ -19,11 +22,25 @@ from .run import run
 
 
 def build(config: RunConfig, args: Any, job: Job, model: Any, chat: Chat, folder: RunFolder) -> Trainer:
-    """The GRPO trainer of a run."""
-    return Trainer(
+    """The GRPO trainer of a run; what its update leaves out, and why it does not leave out the rest, goes into run.json."""
+    trainer = Trainer(
         model, args, env=job.env, rows=job.train, executor=job.executor, quality=job.quality, chat=chat, run=config.name,
         records=folder.records, shuffle_rewards=config.job.shuffle_rewards,
+        dynamic_sampling=config.job.dynamic_sampling_rounds if config.job.dynamic_sampling else 0,
     )  # fmt: skip
+    trainer.limits = replace(trainer.limits, tokens=config.job.forward_tokens)
+    if trainer.sharded and trainer.dynamic_sampling:
+        raise BadInput(
+            f"{config.path}: dynamic_sampling: ranks that share a model's weights generate in step, and would need different "
+            "numbers of rounds; use data-parallel processes, or leave it out"
+        )
+    if trainer.accelerator.is_main_process:
+        update = {name: reason or "on" for name, reason in trainer.techniques().items()}
+        folder.update(update=update)
+        for name, reason in trainer.techniques().items():
+            if reason:
+                print(f"update: no {name}: {reason}", file=sys.stderr)
+    return trainer
 
 
 def train(config: RunConfig, resume: str = "auto") -> Path:

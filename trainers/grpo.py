@@ -29,6 +29,7 @@ from ..rollouts.record import RecordWriter, Rollout, StopReason
 from ..rollouts.scoring import scored_rollouts
 from .advantages import advantages, permuted
 from .checkpoints import SafeCheckpoints
+from .refill import dead_groups, other_rows, swap
 from .rolling import Rolling, context_length
 from .update import LeanUpdate, live_of, selected
 
@@ -42,6 +43,7 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
         run: the run's name in its records.
         records: folder of the record files.
         shuffle_rewards: permute rewards within each group (the control of a proof).
+        dynamic_sampling: rounds in which groups without a signal are replaced by others; 0 for none.
     """
 
     args: Any
@@ -62,6 +64,7 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
         run: str,
         records: Path,
         shuffle_rewards: bool = False,
+        dynamic_sampling: int = 0,
         **kwargs: Any,
     ) -> None:
         # Rows are looked up by number: what a row holds never goes through Arrow, which would fill in and reorder.
@@ -71,7 +74,7 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
             processing_class=chat.tokenizer, **kwargs,
         )  # fmt: skip
         self.env, self.rows, self.executor, self.quality, self.chat = env, list(rows), executor, quality, chat
-        self.run, self.shuffle_rewards = run, shuffle_rewards
+        self.run, self.shuffle_rewards, self.dynamic_sampling = run, shuffle_rewards, dynamic_sampling
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         self.writer = RecordWriter(records, "train" if world == 1 else f"train-rank{rank}")
         self._rows_of_step = (-1, 0)
@@ -107,11 +110,15 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
         mode = "train" if self.model.training else "eval"
         rows = [self.rows[example["number"]] for example in inputs]
         rollouts, scores = self._roll_out(rows, mode)
+        counted, left = [scores.count()], []
+        if self.dynamic_sampling and mode == "train":
+            left = self._refill(rollouts, scores, counted, mode)
         own = self._advantages(scores, mode)
         for rollout, advantage in zip(rollouts, own, strict=True):
             rollout.advantage = float(advantage)
-        self.writer.write(rollouts)
-        self.executor.count(scores)
+        self.writer.write([*rollouts, *left])
+        for count in counted:
+            self.executor.count(*count)
         self._log_rollouts(rollouts, mode)
         return self._batch(rollouts, own)
 
@@ -144,6 +151,30 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
         for name, number in scores.metrics.items():
             metrics[name].append(number)
         return rollouts, scores
+
+    def _refill(self, rollouts: list[Rollout], scores: Scores, counted: list[Any], mode: str) -> list[Rollout]:
+        """Put live groups in place of dead ones, at most `dynamic_sampling` rounds; returns the rollouts that stay out."""
+        size, left, refilled = self.num_generations, [], 0
+        taken = {rollout.item for rollout in rollouts}
+        for attempt in range(self.dynamic_sampling):
+            dead = dead_groups(scores.total, size)
+            stream = (self.args.seed, self.state.global_step, attempt, self.accelerator.process_index)
+            fresh = other_rows(self.rows, taken, len(dead), stream)
+            if not fresh:
+                break
+            taken |= {row["item"] for row in fresh}
+            others, their_scores = self._roll_out([row for row in fresh for _ in range(size)], mode)
+            counted.append(their_scores.count())
+            useless = dead_groups(their_scores.total, size)
+            live = [group for group in range(len(fresh)) if group not in useless]
+            places = list(zip(dead, live, strict=False))
+            swap(rollouts, others, scores, their_scores, places, size)
+            refilled += len(places)
+            left += others
+        for rollout in left:
+            rollout.advantage = 0.0
+        self._metrics[mode]["refilled_groups"].append(refilled)
+        return left
 
     def _collect(self, rows: Sequence[Row], on_finished: Callable[[int, Rollout, Any], None]) -> list[Rollout]:
         step = self.state.global_step
