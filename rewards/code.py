@@ -73,7 +73,7 @@ def python_tests(
         SandboxFailure: the sandbox failed, not the code.
     """
     code = f"{starter}\n{code_of(completion)}" if starter else code_of(completion)
-    limits = {"seconds": float(time_limit), "memory_mb": int(memory_limit)}
+    limits: dict[str, Any] = {"seconds": float(time_limit), "memory_mb": int(memory_limit)}
     box = default()
     if test is not None:
         if not entry_point:

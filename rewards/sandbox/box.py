@@ -129,7 +129,7 @@ class Sandbox:
             BadInput: an argument is not plain data.
         """
         operation = "changed" if in_place else "global"
-        with self._child(ANSWER, seconds, memory_mb) as (end, _):
+        with self._child(ANSWER, seconds, memory_mb) as (end, leave):
             session = Session(end, seconds)
             try:
                 questions = [session.question(operation, entry_point, list(given)) for given in arguments]
@@ -146,6 +146,8 @@ class Sandbox:
                         replies.append(Reply(why=str(error)))
             except (Raised, Ended) as error:
                 replies += [Reply(why=str(error))] * (len(arguments) - len(replies))
+            if session.ended:
+                leave()
         return replies
 
     def program(self, code: str, stdin: str = "", *, seconds: float = SECONDS, memory_mb: int = MEMORY_MB) -> Output:
@@ -200,22 +202,28 @@ class Sandbox:
             BadInput: the test can't be run from outside, or tests nothing.
         """
         objects = entry_point[:1].isupper() if objects is None else objects
-        with self._child(ANSWER, seconds, memory_mb) as (end, _):
+        with (
+            self._child(ANSWER, seconds, memory_mb) as (end, leave),
+            self._child(JUDGE, seconds + _JUDGE_GRACE, memory_mb, end.fileno()) as (judge, leave_judge),
+        ):
             session = Session(end, seconds)
             try:
                 _load(session, code)
-            except (Raised, Ended) as error:
-                return Verdict(False, str(error))
-            left = max(session.deadline - time.monotonic(), 0.01)
-            end.setblocking(True)
-            with self._child(JUDGE, seconds + _JUDGE_GRACE, memory_mb, end.fileno()) as (judge, _):
                 greet(judge)
-                try:
-                    wire.send(judge, [test, starter, entry_point, objects, left])
-                    said = wire.receive(judge, time.monotonic() + left + _JUDGE_GRACE)
-                except (OSError, EOFError, wire.WireError) as error:
-                    # What the solver sent is all that differs from a check that went well.
-                    return Verdict(False, "time" if isinstance(error, TimeoutError) else "the judge was brought down")
+                left = max(session.deadline - time.monotonic(), 0.01)
+                end.setblocking(True)
+                wire.send(judge, [test, starter, entry_point, objects, left])
+                said = wire.receive(judge, time.monotonic() + left + _JUDGE_GRACE)
+            except (Raised, Ended) as error:
+                said = {"passed": False, "why": str(error)}
+            except TimeoutError:
+                said = {"passed": False, "why": "time"}
+            except (OSError, EOFError, wire.WireError):
+                # What the solver sent is all that differs from a check that went well.
+                said = {"passed": False, "why": "the judge was brought down"}
+            if said.get("why"):
+                leave_judge()
+                leave()
         if "bad test" in said:
             raise BadInput(f"column 'test': {said['bad test']}")
         return Verdict(said["passed"] is True, said["why"])
@@ -226,8 +234,8 @@ class Sandbox:
     ) -> Iterator[tuple[socket.socket, Callable[[], int]]]:
         """A confined child's socket, and what ends and reaps it and gives its exit code; it is ended in any case.
 
-        What was learned of a child counts only if the server could still end it: one that fell with the server is the
-        sandbox's failure and not its code's.
+        A child that is gone counts as its code's doing only where the server could still say how it went: one that fell
+        with the server is the sandbox's failure. So whoever finds it gone calls the second.
         """
         with contextlib.nullcontext() if kind == JUDGE else self._slots:
             zygote = self._server()
@@ -236,15 +244,12 @@ class Sandbox:
                 try:
                     with theirs:
                         descriptors = [theirs.fileno(), *others]
-                        pid = zygote.fork(kind, memory_mb << 20, int(seconds) + 2, SCRATCH_MB << 20, descriptors)
-                    end = functools.cache(functools.partial(zygote.end, pid))
+                        ticket = zygote.fork(kind, memory_mb << 20, int(seconds) + 2, SCRATCH_MB << 20, descriptors)
                     try:
-                        yield ours, end
-                    except BaseException:
+                        yield ours, functools.partial(zygote.end, ticket)
+                    finally:
                         with contextlib.suppress(SandboxFailure):
-                            end()
-                        raise
-                    end()
+                            zygote.drop(ticket)
                 except SandboxFailure:
                     self._past.append(False)
                     raise

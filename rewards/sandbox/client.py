@@ -7,6 +7,7 @@ this process ends, however it ends, the server and its children end too.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import select
 import socket
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from . import wire
-from .zygote import END, ORDER, REPLY
+from .zygote import DROP, END, ORDER, REPLY
 
 _BOOT = """
 import sys, types
@@ -49,6 +50,7 @@ class Zygote:
         self._lock = threading.Lock()
         self.owner = os.getpid()
         self.broken = False
+        self._tickets = itertools.count(1)
         python = python or getattr(sys, "_base_executable", None) or sys.executable
         # One arena per two threads would use up the address space that a child is allowed; a fixed hash seed keeps
         # verdicts the same from run to run.
@@ -81,33 +83,49 @@ class Zygote:
         """The server's process."""
         return self._process.pid
 
-    def _order(self, data: bytes, descriptors: Sequence[int] = ()) -> int:
-        with self._lock:
-            try:
-                socket.send_fds(self._control, [data], descriptors)
-                reply = self._control.recv(REPLY.size)
-            except OSError as error:
-                self.broken = True
-                raise SandboxFailure(f"the sandbox's fork server does not answer: {error}") from error
-        if not reply:
-            self.broken = True
-            raise SandboxFailure("the sandbox's fork server has gone")
-        return int(REPLY.unpack(reply)[0])
-
     def fork(self, kind: bytes, memory: int, cpu: int, scratch: int, descriptors: Sequence[int]) -> int:
-        """A confined child that owns `descriptors`; its pid.
+        """Order a confined child that owns `descriptors`; its ticket. The child speaks first, on the first of them.
 
         Raises:
-            SandboxFailure: there is none.
+            SandboxFailure: the server has gone.
         """
-        pid = self._order(ORDER.pack(kind, memory, cpu, scratch, 0), descriptors)
-        if pid < 0:
-            raise SandboxFailure(f"the sandbox could not fork: {os.strerror(-pid)}")
-        return pid
+        ticket = next(self._tickets)
+        self._send(ORDER.pack(kind, memory, cpu, scratch, ticket), descriptors)
+        return ticket
 
-    def end(self, pid: int) -> int:
-        """Kill `pid` if it still runs; its exit code, negative for a signal."""
-        return self._order(ORDER.pack(END, 0, 0, 0, pid))
+    def drop(self, ticket: int) -> None:
+        """Have a child killed; what the kernel has to clear up, it does while others run.
+
+        Raises:
+            SandboxFailure: the server has gone.
+        """
+        self._send(ORDER.pack(DROP, 0, 0, 0, ticket))
+
+    def end(self, ticket: int) -> int:
+        """Kill a child if it still runs, and wait until it is gone; its exit code, negative for a signal.
+
+        Raises:
+            SandboxFailure: the server has gone.
+        """
+        with self._lock:
+            self._send(ORDER.pack(END, 0, 0, 0, ticket))
+            try:
+                reply = self._control.recv(REPLY.size)
+            except OSError as error:
+                reply = str(error).encode() if not isinstance(error, ConnectionError) else b""
+            if len(reply) != REPLY.size:
+                raise self._gone(reply.decode())
+            return int(REPLY.unpack(reply)[0])
+
+    def _send(self, data: bytes, descriptors: Sequence[int] = ()) -> None:
+        try:
+            socket.send_fds(self._control, [data], descriptors)
+        except OSError as error:
+            raise self._gone(str(error)) from error
+
+    def _gone(self, why: str) -> SandboxFailure:
+        self.broken = True
+        return SandboxFailure(f"the sandbox's fork server has gone{': ' if why else ''}{why}")
 
     def close(self) -> None:
         """End the server and its children. In a process that was forked off, only forget it."""
@@ -131,9 +149,9 @@ def greet(end: socket.socket) -> None:
     try:
         said = wire.receive(end, time.monotonic() + PATIENCE)
     except (OSError, EOFError, wire.WireError) as error:
-        said = {"error": f"{type(error).__name__}: {error}"}
+        said = {"error": str(error)}
     if said != {"ready": True}:
-        raise SandboxFailure(f"a process of the sandbox could not be confined: {said.get('error', said)}")
+        raise SandboxFailure(f"a process of the sandbox did not come to be: {said.get('error', said)}")
 
 
 def listen(end: socket.socket, printed: int, deadline: float, most: int) -> tuple[bytes, str]:

@@ -20,7 +20,7 @@ import sysconfig
 from typing import NamedTuple
 
 from . import landlock, seccomp, syscalls
-from .namespaces import SCRATCH, Namespaces
+from .namespaces import Namespaces
 
 LEVELS = ("ns", "lite", "unsafe")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
@@ -58,6 +58,8 @@ def _library() -> tuple[list[str], list[str]]:
 class Confinement:
     """A level, made ready once in the fork server (which `ns` moves into its own root); then `fork` and `enter` a child.
 
+    What the server can do without is given up here already, for all of its children.
+
     Raises:
         OSError: this machine can't do it.
     """
@@ -67,6 +69,8 @@ class Confinement:
         machine = syscalls.machine()
         self._forked = 0
         self._namespaces: Namespaces | None = None
+        _limit(CORE=0, MEMLOCK=0, MSGQUEUE=0, NICE=0, RTPRIO=0, SIGPENDING=64)
+        _limit_stack()
         if level == "unsafe":
             return
         if not landlock.version():
@@ -76,11 +80,15 @@ class Confinement:
         if level == "ns":
             hidden = [f"{folder}/{name}" for folder in standard for name in _ADDED]
             self._namespaces = Namespaces([*standard, *shared, *_FILES], _DEVICES, hidden)
+            # All but the scratch folder is read-only by its mount; what is left for Landlock is all but files.
+            rules = landlock.ruleset((), scratch="/")
+            self._rules = fcntl.fcntl(rules, fcntl.F_DUPFD_CLOEXEC, 100)  # out of the way of a child's own
         else:
             # What was installed beside the standard library may be anything, so its files are left out by name.
             entries = [f"{folder}/{name}" for folder in standard for name in os.listdir(folder) if name not in _ADDED]
-            rules = landlock.ruleset([*entries, *shared, *_FILES], listable=standard, devices=_DEVICES)
-            self._rules = fcntl.fcntl(rules, fcntl.F_DUPFD_CLOEXEC, 100)  # out of the way of a child's own
+            os.chdir("/")
+            _drop_capabilities()
+            landlock.restrict(landlock.ruleset([*entries, *shared, *_FILES], listable=standard, devices=_DEVICES))
 
     def fork(self) -> int:
         """A new child: 0 in it, its pid here."""
@@ -93,23 +101,17 @@ class Confinement:
         Raises:
             OSError: a step failed; the child must not go on.
         """
-        _limit(limits)
-        if self.level == "unsafe":
-            syscalls.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            return
+        _limit(AS=limits.memory, CPU=limits.cpu, NOFILE=64, FSIZE=limits.scratch)
         if self._namespaces:
             self._namespaces.scratch(limits.scratch, files=1000)
-            rules = landlock.ruleset(["/"], devices=_DEVICES, scratch=SCRATCH)
             if self._namespaces.privileged:
                 self._become_nobody()
-        else:
-            os.chdir("/")
-            rules = self._rules
-        _drop_capabilities()
+            else:
+                _drop_capabilities()
+            landlock.restrict(self._rules)
         syscalls.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # if the server falls; a change of user would undo it
-        landlock.restrict(rules)
-        os.close(rules)
-        seccomp.restrict(self._filter.code(os.getpid()))
+        if self.level != "unsafe":
+            seccomp.restrict(self._filter.code(os.getpid()))
 
     def _become_nobody(self) -> None:
         """A user that owns nothing; one for each child, so that a limit on threads is that child's own."""
@@ -125,16 +127,16 @@ class Confinement:
         resource.setrlimit(resource.RLIMIT_NPROC, (_THREADS, _THREADS))
 
 
-def _limit(limits: Limits) -> None:
-    for name, value in (
-        ("AS", limits.memory), ("CPU", limits.cpu), ("NOFILE", 64), ("CORE", 0), ("MEMLOCK", 0), ("MSGQUEUE", 0),
-        ("NICE", 0), ("RTPRIO", 0), ("SIGPENDING", 64), ("FSIZE", limits.scratch),
-    ):  # fmt: skip
+def _limit(**values: int) -> None:
+    for name, value in values.items():
         kind = getattr(resource, f"RLIMIT_{name}")
         most = resource.getrlimit(kind)[1]
         value = value if most == resource.RLIM_INFINITY else min(value, most)
         resource.setrlimit(kind, (value, value))
-    # Deep recursion in C is honest; the stack's room is taken only as it is used.
+
+
+def _limit_stack() -> None:
+    """Deep recursion in C is honest; the stack's room is taken only as it is used."""
     most = resource.getrlimit(resource.RLIMIT_STACK)[1]
     room = 64 << 20
     resource.setrlimit(resource.RLIMIT_STACK, (room if most == resource.RLIM_INFINITY else min(room, most), most))

@@ -50,6 +50,8 @@ class Stub:
     """
 
     __slots__ = ("_ask", "_number")
+    _ask: Callable[..., Any]
+    _number: int
 
     def __init__(self, ask: Callable[..., Any], number: int) -> None:
         object.__setattr__(self, "_ask", ask)

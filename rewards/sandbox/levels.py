@@ -99,7 +99,7 @@ def _attack(zygote: Zygote, arguments: list[object]) -> list[str]:
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
-            pid = zygote.fork(ANSWER, 512 << 20, 10, 1 << 20, [theirs.fileno()])
+            ticket = zygote.fork(ANSWER, 512 << 20, 10, 1 << 20, [theirs.fileno()])
         try:
             greet(ours)
             session = Session(ours, 10.0)
@@ -107,4 +107,4 @@ def _attack(zygote: Zygote, arguments: list[object]) -> list[str]:
             through: list[str] = session.ask("global", "attempts", arguments)
             return through
         finally:
-            zygote.end(pid)
+            zygote.end(ticket)

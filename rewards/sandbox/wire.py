@@ -57,9 +57,12 @@ def pack(value: Any, keep: Callable[[Any], int] | None = None, depth: int = MOST
         return [pack(item, keep, depth) for item in list.__iter__(value)]
     if isinstance(value, dict):
         return {"d": [[pack(k, keep, depth), pack(v, keep, depth)] for k, v in dict.items(value)]}
-    for base, tag in ((tuple, "t"), (set, "s"), (frozenset, "f")):
-        if isinstance(value, base):
-            return {tag: [pack(item, keep, depth) for item in base.__iter__(value)]}
+    if isinstance(value, tuple):
+        return {"t": [pack(item, keep, depth) for item in tuple.__iter__(value)]}
+    if isinstance(value, set):
+        return {"s": [pack(item, keep, depth) for item in set.__iter__(value)]}
+    if isinstance(value, frozenset):
+        return {"f": [pack(item, keep, depth) for item in frozenset.__iter__(value)]}
     if isinstance(value, str):
         return str.__str__(value) + ""
     if isinstance(value, int):

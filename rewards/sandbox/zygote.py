@@ -24,9 +24,9 @@ from . import judge, solver, wire
 from .confine import Confinement, Limits
 
 ORDER = struct.Struct("!cQIQq")
-"""kind, memory in bytes, processor seconds, scratch in bytes, pid."""
+"""kind, memory in bytes, processor seconds, scratch in bytes, the owner's number for the child."""
 REPLY = struct.Struct("!q")
-ANSWER, PROGRAM, JUDGE, END = b"A", b"P", b"J", b"E"
+ANSWER, PROGRAM, JUDGE, END, DROP = b"A", b"P", b"J", b"E", b"D"
 _HIGH = 100
 
 _WARM = (
@@ -59,37 +59,46 @@ def main(control_fd: int, level: str) -> None:
 
 
 def _serve(control: socket.socket, owner: int, null: int, confinement: Confinement) -> None:
-    children: set[int] = set()
+    children: dict[int, int] = {}
+    dying: set[int] = set()
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    poll.register(owner, select.POLLIN)
     try:
         while True:
-            ready, _, _ = select.select([control, owner], [], [])
-            if owner in ready:
+            ready = poll.poll(50 if dying else None)
+            dying -= {pid for pid in dying if os.waitpid(pid, os.WNOHANG)[0]}
+            if any(descriptor == owner for descriptor, _ in ready):
                 return
+            if not ready:
+                continue
             data, received, _, _ = socket.recv_fds(control, ORDER.size, 3)
-            descriptors = [_apart(descriptor) for descriptor in received]
             if not data:
                 return
-            kind, memory, cpu, scratch, pid = ORDER.unpack(data)
+            kind, memory, cpu, scratch, ticket = ORDER.unpack(data)
+            descriptors = [_apart(descriptor) for descriptor in received]
             if kind == END:
-                children.discard(pid)
-                control.send(REPLY.pack(_ended(pid)))
-                continue
-            try:
-                pid = confinement.fork()
-            except OSError as error:
-                pid = -(error.errno or 1)
-            if pid == 0:
-                _live(kind, descriptors, null, confinement, Limits(memory, cpu, scratch))
+                control.send(REPLY.pack(_reaped(children.pop(ticket)) if ticket in children else -signal.SIGKILL))
+            elif kind == DROP:
+                if ticket in children:  # what it takes the kernel to clear up is not waited for
+                    os.kill(children[ticket], signal.SIGKILL)
+                    dying.add(children.pop(ticket))
+            else:
+                try:
+                    pid = confinement.fork()
+                except OSError as error:
+                    wire.send(socket.socket(fileno=descriptors.pop(0)), {"error": f"could not fork: {error}"})
+                else:
+                    if pid == 0:
+                        _live(kind, descriptors, null, confinement, Limits(memory, cpu, scratch))
+                    children[ticket] = pid
             for descriptor in descriptors:
                 os.close(descriptor)
-            if pid > 0:
-                children.add(pid)
-            control.send(REPLY.pack(pid))
     except OSError:
         pass
     finally:
-        for pid in children:
-            _ended(pid)
+        for pid in (*children.values(), *dying):
+            _reaped(pid)
 
 
 def _live(kind: bytes, descriptors: list[int], null: int, confinement: Confinement, limits: Limits) -> None:
@@ -127,11 +136,7 @@ def _apart(descriptor: int) -> int:
     return high
 
 
-def _ended(pid: int) -> int:
-    """Kill `pid`, reap it, and its exit code: negative for a signal. One that had already ended keeps how it did."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    try:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    except ChildProcessError:
-        return -signal.SIGKILL
+def _reaped(pid: int) -> int:
+    """Kill `pid`, wait for its end; its exit code, negative for a signal. One that ended by itself keeps how it did."""
+    os.kill(pid, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
