@@ -41,18 +41,24 @@ class Limits(NamedTuple):
 
 
 def _library() -> tuple[list[str], list[str]]:
-    """The folders of the standard library, and those of shared libraries that it is linked to."""
+    """The folders of the standard library, and where the shared libraries are that it is linked to.
+
+    A folder that holds more than libraries, such as what was installed beside them, is given by its libraries alone.
+    """
     standard = [path for path in sys.path if path.startswith("/") and os.path.isdir(path)]
-    standard += [os.path.realpath(path) for path in standard]
-    shared = set()
+    standard = list(dict.fromkeys([*standard, *map(os.path.realpath, standard)]))
+    folders = {sysconfig.get_config_var("LIBDIR") or ""}
     with open("/proc/self/maps") as maps:
-        for line in maps:
-            path = line.rstrip("\n").partition("/")[2]
-            if ".so" in path:
-                shared.add(os.path.dirname("/" + path))
-    home = sysconfig.get_config_var("LIBDIR")
-    shared |= {home} if home and os.path.isdir(home) else set()
-    return list(dict.fromkeys(standard)), sorted(f for f in shared if not any(f.startswith(s) for s in standard))
+        folders |= {os.path.dirname("/" + line.partition("/")[2].rstrip("\n")) for line in maps if ".so" in line}
+    shared: list[str] = []
+    for folder in sorted(folders):
+        if not os.path.isdir(folder) or any(f"{folder}/".startswith(f"{path}/") for path in standard):
+            continue
+        if any(path.startswith(f"{folder}/") for path in standard):
+            shared += [f"{folder}/{name}" for name in os.listdir(folder) if ".so" in name]
+        else:
+            shared.append(folder)
+    return standard, shared
 
 
 class Confinement:

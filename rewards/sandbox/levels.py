@@ -12,6 +12,7 @@ import socket
 import tempfile
 
 from ...configs.errors import BadInput, nearest
+from . import syscalls
 from .client import SandboxFailure, Zygote, greet
 from .confine import LEVELS
 from .session import Ended, Raised, Session
@@ -56,6 +57,10 @@ def choose(level: str, python: str | None = None) -> str:
         BadInput: no such level.
         SandboxFailure: not here; the message holds what each level lacked.
     """
+    try:
+        syscalls.machine()
+    except OSError as error:
+        raise SandboxFailure(str(error)) from None
     if level == "unsafe":
         logging.getLogger(__name__).warning(
             "sandbox level 'unsafe': completions run with limits alone; they can read this user's files and use the network"

@@ -4,9 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from journeyman.configs import BadInput
@@ -193,6 +195,22 @@ def test_limits_alone_must_be_asked_for_by_name(caplog):
         assert box.level == "unsafe"
         assert box.calls("def f(): return 1", "f", [[]])[0].value == 1
     assert "limits alone" in caplog.text
+
+
+def test_what_was_installed_beside_the_standard_library_is_out_of_reach(box):
+    library = Path(sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix}))
+    installed = [path for path in (library / "site-packages").rglob("*") if path.is_file()][:20]
+    code = "def f(paths):\n    seen = []\n    for path in paths:\n        try: seen.append(open(path, 'rb').read(1))\n"
+    code += "        except OSError: pass\n    return len(seen)"
+
+    assert box.calls(code, "f", [[[str(path) for path in installed]]])[0].value == 0
+    assert box.calls(code, "f", [[[str(library / "os.py")]]])[0].value == 1
+
+
+def test_another_system_is_told_so(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(SandboxFailure, match=r"64-bit Linux.*darwin"):
+        Sandbox()
 
 
 def test_the_process_has_one_of_its_own():
