@@ -28,7 +28,7 @@ quickstart: .venv/installed ## install, train a small model at arithmetic, show 
 	$(BIN)/journeyman quickstart
 
 test: .venv/installed-dev ## the whole test suite
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
 
 lint: .venv/installed-dev mypy ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .

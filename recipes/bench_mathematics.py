@@ -92,6 +92,7 @@ def run(rounds: int = 5) -> dict[str, Any]:
         "ours_s": medians["ours"],
         "peer_s": medians["math-verify"],
         "ratio": ratio,
+        "compared": "the reward's whole path against math-verify, the gold parsed once a group for both",
     }
 
 

@@ -19,7 +19,7 @@ from ..trainers.tokenizer import train_tokenizer
 from ..trainers.update import LeanUpdate
 
 
-class Lean(LeanUpdate, Rolling, GRPOTrainer):  # type: ignore[misc]
+class Lean(LeanUpdate, Rolling, GRPOTrainer):
     """TRL's trainer with our update and nothing else of ours."""
 
 
@@ -33,7 +33,8 @@ def random_policy(
             vocab_size=2048, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=2,
             head_dim=64, intermediate_size=2 * hidden, max_position_embeddings=4096, tie_word_embeddings=True,
         )  # fmt: skip
-        model: Any = Qwen3ForCausalLM(config).to(dtype)
+        model: Any = Qwen3ForCausalLM(config)
+        model = model.to(dtype=dtype)
     else:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     if lora:
@@ -46,9 +47,7 @@ def random_policy(
     return model
 
 
-def make_trainer(
-    side: str, folder: str | None = None, *, lora: bool = True, model: Any = None, **fields: Any
-) -> GRPOTrainer:
+def make_trainer(side: str, folder: str | None = None, *, lora: bool = True, model: Any = None, **fields: Any) -> Any:
     """`ours` or `peer` over `random_policy`, in training mode on the machine's device; `fields` are GRPOConfig's."""
     gpu = torch.cuda.is_available()
     dtype = torch.bfloat16 if gpu else torch.float32
@@ -57,7 +56,8 @@ def make_trainer(
         "per_device_train_batch_size": 8, "num_generations": 8, "temperature": 1.0,
         "output_dir": os.path.join(tempfile.gettempdir(), "journeyman-bench"),
     }  # fmt: skip
-    trainer = (Lean if side == "ours" else GRPOTrainer)(
+    kind: Any = Lean if side == "ours" else GRPOTrainer
+    trainer = kind(
         model if model is not None else random_policy(lora, dtype, folder),
         lambda completions, **_: [0.0] * len(completions),
         GRPOConfig(**{**given, **fields}),

@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from ..configs import BadInput
+
 G = 8
 GROUPS = {"rag": 4, "agent": 8, "math": 16}
 BATCHES = (1, 2, 4, 8, 16, 32)
@@ -49,6 +51,8 @@ def workload(shape: str, groups: int) -> Workload:
         prompts = rng.integers(20, 61, groups).tolist()
         return Workload(prompts, np.clip(rng.lognormal(4.2, 0.7, n), 20, 300).astype(int).tolist(), dead=0.5)
     prompt, _, completion = shape.partition("/")
+    if not prompt.isdigit() or not completion.isdigit() or not int(prompt) or not int(completion):
+        raise BadInput(f"there is no shape '{shape}' (rag, agent, math, or P/C in tokens, such as 256/64)")
     return Workload([int(prompt)] * groups, [int(completion)] * n)
 
 

@@ -64,6 +64,7 @@ def run(config: RunConfig, recipe: Recipe, resume: str = "auto") -> Path:
     resuming = folder.check(config, resume)
     with args.main_process_first(desc="preparing", local=False):
         job = prepare(config, args.world_size)
+        started = job.executor.warm()
         model, chat, base = load_base(config, job.env)
     check_model(config, args, job, model, chat)
     transformers.set_seed(config.seed)  # the adapter's first weights
@@ -73,12 +74,13 @@ def run(config: RunConfig, recipe: Recipe, resume: str = "auto") -> Path:
     )  # float32 weights and Adam's two moments
     check_room(config.output, needed + 2**20)
     if main and not resuming:
-        folder.start(config, run_facts(config, base.as_dict(), job.env.version, job.executor.rewards, args.world_size))
+        facts = run_facts(config, base.as_dict(), job.env.version, job.executor.rewards, args.world_size)
+        folder.start(config, {**facts, **started})
     lock = folder.lock() if main else None
     checkpoint, step = _last_checkpoint(folder, main) if resuming else (None, 0)
     if main and resuming:
         folder.rewind(step if checkpoint else None)
-        folder.update(status="running")
+        folder.update(status="running", **started)
     try:
         args.output_dir = str(folder.checkpoints)
         stopped = _fit(config, job, recipe(config, args, job, model, chat, folder), folder, checkpoint)

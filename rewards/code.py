@@ -14,10 +14,16 @@ from ..configs.errors import BadInput
 from .cases import Case
 from .core import reward
 from .sandbox import Sandbox, default
+from .sandbox import warm as start_sandbox
 from .sandbox.compare import same, same_output
 from .text import after_thinking
 
 SECONDS, MEMORY_MB = 5.0, 512
+
+
+def warm() -> dict[str, str]:
+    """Start the sandbox, before a model is loaded; what goes into a run's record."""
+    return {"sandbox": start_sandbox().level}
 
 
 def code_of(completion: str) -> str:

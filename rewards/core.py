@@ -19,6 +19,7 @@ is; and any function with TRL's signature, sync or async, is accepted wherever a
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -185,7 +186,7 @@ class Reward:
         """Call the function here and now: on one item, on one group, or on one batch."""
         items = [_with(item, self.bound) for item in items] if self.bound else items
         if self.kind == "completion":
-            return [self._guarded(lambda item=item: self._value(item)) for item in items]
+            return [self._guarded(functools.partial(self._value, item)) for item in items]
         arguments = self._group if self.kind == "group" else self._batch
         values = self._guarded(lambda: arguments(items, services))
         return values if isinstance(values, list) else [values] * len(items)
@@ -351,7 +352,8 @@ def group_reward(
     It receives `completions` (G texts), and `messages`, `completion_ids`, `stop_reason`, `environment` as lists of G; columns
     of the row as they are; it returns G numbers or Nones. Options as for `reward`, without `fast`.
     """
-    return reward(function, kind="group", **options) if function else reward(kind="group", **options)
+    decorator = reward(kind="group", **options)
+    return decorator if function is None else decorator(function)
 
 
 def as_reward(function: Any) -> Reward:

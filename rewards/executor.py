@@ -12,7 +12,9 @@ its row unscorable and is counted by function; more failures than `max_error_rat
 
 from __future__ import annotations
 
+import inspect
 import logging
+import sys
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -64,6 +66,18 @@ class Executor:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def warm(self) -> dict[str, str]:
+        """Start what the rewards need beside workers, before a model is loaded: the `warm()` of each of their modules.
+
+        What those return is for the run's record, such as the level of the sandbox.
+        """
+        facts: dict[str, str] = {}
+        for name in sorted({leaf.function.__module__ for leaf in self.leaves}):
+            start = getattr(sys.modules.get(name), "warm", None)
+            if inspect.isfunction(start):
+                facts |= start()
+        return facts
 
     def batch(self, group_size: int = 1, **services: Any) -> Batch:
         """A batch to add finished rollouts to.

@@ -63,9 +63,7 @@ def test_a_failure_in_a_worker_keeps_the_traceback_of_the_function_alone():
 def test_too_many_failures_stop_the_run_and_say_what_the_first_was():
     with Executor([misbehaving("raises")], max_error_rate=0.3) as executor:
         executor.score([says("a"), says("a"), says("a"), says("bad")])
-        with pytest.raises(
-            RewardsFailed, match="reward 'raises' failed on 4 of 8 rollouts, more than max_error_rate"
-        ):
+        with pytest.raises(RewardsFailed, match="reward 'raises' failed on 4 of 8 rollouts, more than max_error_rate"):
             executor.score([says("bad"), says("bad"), says("bad"), says("a")])
 
 

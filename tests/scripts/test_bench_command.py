@@ -1,0 +1,45 @@
+"""Every benchmark runs to its JSON line on a small load; the figures that count are in docs/benchmarks.md."""
+
+import json
+
+import pytest
+from journeyman.scripts.bench_command import BENCHES
+
+SMALL = {
+    "update": ["--shape", "40/8", "--groups", "2", "--rounds", "1"],
+    "train": ["--rounds", "1", "--max-steps", "2"],
+    "rewards": ["--rounds", "2"],
+    "mathematics": ["--rounds", "1"],
+    "sandbox": ["--rounds", "1", "--ballast-gb", "0"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", BENCHES)
+def test_a_benchmark_ends_in_one_json_line(cli, tiny, tiny_base, what):
+    words = [*SMALL[what], *(["--job", str(tiny)] if what == "train" else [])]
+    done = cli("bench", what, *words, OMP_NUM_THREADS="1")
+    assert done.code == 0, done.err
+    found = json.loads(done.out.strip().splitlines()[-1])
+
+    assert found["bench"] == what and {"shape", "ours_s", "peer_s", "ratio", "compared"} <= found.keys()
+    assert len(done.out.strip().splitlines()) > 2, "a table comes before it"
+    if what == "update":
+        assert found["rel_l2"] <= 1e-4 and found["tokens"] < found["tokens_peer"]
+    if what == "train":
+        assert len(found["heldout"]["ours"]) == len(found["heldout"]["peer"]) == 1
+
+
+WRONG = {
+    "another benchmark's flag": (["rewards", "--shape", "rag"], "bench rewards takes no --shape"),
+    "no rounds": (["rewards", "--rounds", "0"], "--rounds is 0"),
+    "no such shape": (["update", "--shape", "rga"], "there is no shape 'rga'"),
+    "no such benchmark": (["speed"], "invalid choice: 'speed'"),
+}
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG.values(), ids=WRONG)
+def test_bad_input(command, words, message):
+    done = command("bench", *words)
+
+    assert done.code == 2 and message in done.err and len(done.err.strip().splitlines()) == 1
