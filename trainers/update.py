@@ -15,6 +15,7 @@ import torch
 from trl.models.utils import _ForwardRedirection
 
 from .layout import Chunk, Limits, live_rows, plan
+from .packed import packed_logps
 from .prefix import CacheDropped, full_logits_head, fused_head, shared_prefix_logps
 
 ROW_MEANS = ("grpo", "sapo", "luspo", "dr_grpo")
@@ -22,8 +23,14 @@ ROW_MEANS = ("grpo", "sapo", "luspo", "dr_grpo")
 log = logging.getLogger(__name__)
 
 
-def techniques(args: Any, *, checkpointing: bool, aux_loss: bool = False, images: bool = False) -> dict[str, str]:
-    """technique -> "" where it applies, otherwise why it does not. Pure: reads TRL's configuration alone."""
+def techniques(
+    args: Any, *, checkpointing: bool, aux_loss: bool = False, images: bool = False, packed: bool = False
+) -> dict[str, str]:
+    """technique -> "" where it applies, otherwise why it does not. Pure: reads TRL's configuration alone.
+
+    Args:
+        packed: whether prompts are shared by packing, which needs no cache.
+    """
     bonus = "an entropy bonus moves every row" if args.entropy_coef or args.use_adaptive_entropy else ""
     prune = (
         ("KL to the reference moves every row (beta above 0)" if args.beta else "")
@@ -36,7 +43,7 @@ def techniques(args: Any, *, checkpointing: bool, aux_loss: bool = False, images
         or ("the router loss is taken over every row" if aux_loss else "")
     )
     share = (
-        "gradient checkpointing drops the cache of the prompt" if checkpointing
+        "gradient checkpointing drops the cache of the prompt" if checkpointing and not packed
         else "the router loss counts every token" if aux_loss
         else "images take the stock path" if images else ""
     )  # fmt: skip
@@ -56,6 +63,8 @@ class LeanUpdate:
     limits: Limits = Limits()
     forwarded: int = 0
     """Tokens that went through the model in training so far, padding counted, on this rank."""
+    pack_on_cpu = False
+    """For tests: a dense mask over packed rows is slow."""
     _checked = False
 
     def techniques(self) -> dict[str, str]:
@@ -64,7 +73,13 @@ class LeanUpdate:
             self.args,
             checkpointing=bool(self.args.gradient_checkpointing),
             aux_loss=getattr(self, "aux_loss_enabled", False),
+            packed=self.packed,
         )
+
+    @property
+    def packed(self) -> bool:
+        """Whether prompts are shared by packing, for FlexAttention; by the model's cache elsewhere."""
+        return self.pack_on_cpu or self.accelerator.device.type == "cuda"
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         """TRL's loss over the rows that can move the policy, weighed so that it equals that over all of them."""
@@ -100,6 +115,7 @@ class LeanUpdate:
             checkpointing=self._checkpointing(model),
             aux_loss=bool(kwargs.get("compute_aux_loss")),
             images=images,
+            packed=self.packed,
         )
         if applies["trim"]:
             return super()._get_per_token_logps_and_entropies(  # type: ignore[misc]
@@ -164,6 +180,8 @@ class LeanUpdate:
         prompts, prompt_mask = (part[:, :P] for part in batch.cut(tuple(firsts), P, 1))
         ids, mask = (part[:, P:] for part in batch.cut(rows, P, C))
         of = torch.tensor([firsts.index(batch.first_of[r]) for r in rows], device=ids.device)
+        if self.packed:
+            return packed_logps(model, prompts, prompt_mask, of, ids, mask, self.temperature)
         return shared_prefix_logps(model, prompts, prompt_mask, of, ids, mask, self._head(ids.device))
 
     def _check_sharing(self, model: Any, batch: _Batch, chunks: list[Chunk]) -> None:

@@ -1,12 +1,19 @@
 """The update against stock TRL's: the same gradient for every loss and option, whatever is left out or shared."""
 
 import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from journeyman.recipes.bench_trainers import make_trainer, random_policy
 from journeyman.recipes.bench_update import Workload, batch_of, formula
+from journeyman.recipes.launch import SHAPES
 from journeyman.trainers import update
+from journeyman.trainers.packed import packed_logps
 from journeyman.trainers.prefix import CacheDropped, full_logits_head, shared_prefix_logps
 from journeyman.trainers.update import techniques
 from trl import GRPOConfig
@@ -131,6 +138,33 @@ def _in_double(model):
             setattr(model.get_submodule(parent), child, double)
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_packing_is_the_same_update_too(checkpointing):
+    ours, theirs = trainer_of("ours", {"gradient_checkpointing": checkpointing}), trainer_of("peer")
+    ours.pack_on_cpu = True
+    for name in ("long prompts", "tools and dead groups"):
+        assert relative(gradient(ours, WORK[name]), gradient(theirs, WORK[name])) <= 1e-4, name
+    assert ours.limits.share and not ours.techniques()["shared prefix"]
+    work = Workload([60, 60], [8] * 16)
+    ours.forwarded = 0
+    gradient(ours, work)
+    assert ours.forwarded == formula(work)
+
+
+def test_flex_attention_scores_as_the_cache_does():
+    model = small()
+    batch = batch_of(WORK["long prompts"], 2048, "cpu")
+    of = torch.tensor([0] * 8 + [1] * 8)
+    prompts = [batch[key][[0, 8]] for key in ("prompt_ids", "prompt_mask")]
+    completions = [batch[key] for key in ("completion_ids", "completion_mask")]
+    with torch.no_grad():
+        packed = packed_logps(model, *prompts, of, *completions, 1.0)
+        cached = shared_prefix_logps(model, *prompts, of, *completions, full_logits_head(1.0))
+
+    for a, b in zip(packed, cached, strict=True):
+        assert ((a - b).abs() * batch["completion_mask"]).max() < 1e-4
+
+
 def test_no_token_is_forwarded_that_need_not_be():
     work = Workload([60, 60], [8] * 16)
     trainer = trainer_of("ours")
@@ -203,3 +237,23 @@ def test_what_applies_to_a_run_and_why_the_rest_does_not(given, expected, tmp_pa
     found = techniques(args, checkpointing=flags.pop("checkpointing", False), **flags)
 
     assert {key: found[key] for key in expected} == expected
+
+
+@pytest.mark.slow
+def test_two_ranks_of_which_one_has_nothing_to_learn_from(tmp_path):
+    cases = {"dapo": ({}, 1), "grpo": ({"loss_type": "grpo"}, 2), "dr_grpo": ({"loss_type": "dr_grpo"}, 1)}
+    script = Path(__file__).with_name("two_ranks.py")
+    launch = ["-m", "accelerate.commands.launch", "--config_file", str(SHAPES / "two-cpu.yaml")]
+    found = {}
+    for name, launcher in (("two", launch), ("one", [])):
+        words = [sys.executable, *launcher, str(script), str(tmp_path / name), json.dumps(cases)]
+        done = subprocess.run(
+            words, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        found[name] = torch.load(tmp_path / name)
+    for case in cases:
+        two, one = found["two"][case], found["one"][case]
+        assert (two["world"], one["world"]) == (2, 1)
+        assert relative(two["ours"], two["peer"]) <= 1e-4, case
+        assert relative(two["ours"], one["ours"]) <= 1e-4, case
