@@ -20,6 +20,7 @@ import transformers
 from datasets.utils.logging import disable_progress_bar
 from peft import get_peft_model
 from safetensors.torch import load_file, save_file
+from transformers import TrainerState
 
 from ..configs import BadInput, Stopped
 from ..evals.measure import measure, sampling_of
@@ -128,7 +129,8 @@ def _fit(config: RunConfig, job: Job, trainer: Any, folder: RunFolder, checkpoin
         trainer.add_callback(callback)
     began = time.monotonic()
     try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if not _already_trained(trainer, checkpoint):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         signals.restore()
     seconds = time.monotonic() - began
@@ -155,6 +157,19 @@ def _fit(config: RunConfig, job: Job, trainer: Any, folder: RunFolder, checkpoin
         restore_adapter(unwrapped, state)
     trainer.accelerator.wait_for_everyone()
     return False
+
+
+def _already_trained(trainer: Any, checkpoint: Path | None) -> bool:
+    """Whether the run was stopped after its last step: its state is loaded, and there is nothing left to train."""
+    if checkpoint is None:
+        return False
+    state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    if state.global_step < state.max_steps:
+        return False
+    # transformers would make one more step before it looks at how many there are.
+    trainer.state = state
+    trainer._load_from_checkpoint(str(checkpoint))
+    return True
 
 
 class _Best:

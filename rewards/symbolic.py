@@ -70,16 +70,17 @@ def is_name(side: str) -> bool:
     return len(set(_VARIABLE.findall(WORDS.sub(" ", side)))) > 1
 
 
-def equal(gold: str, answer: str, seconds: float = SECONDS) -> bool:
+def equal(gold: str, answer: str, seconds: float | None = None) -> bool:
     """Whether two tidied answers are equal in math-verify's eyes, with one side of `answer` taken where it is an equation.
 
-    An answer that takes over `seconds` is not. Not safe in itself: call it in a process that can be killed.
+    An answer that takes over `seconds` (`SECONDS` where None) is not. Call it in a process that can be killed: C code can stall.
 
     Raises:
         GoldTooHard: the gold answer alone takes too long to be read.
     """
     if _BASE.search(answer) and not _BASE.search(gold):
         return False
+    seconds = SECONDS if seconds is None else seconds
     gold, answer = _unitless(gold), _unitless(answer)
     expected = _read_gold(gold, seconds)
     try:

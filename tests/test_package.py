@@ -165,7 +165,7 @@ def test_wheel_and_sdist_hold_every_module_and_config_and_no_tests(copy, tmp_pat
     wheel = held(build(copy, tmp_path / "wheel", "wheel"))
     sdist = build(copy, tmp_path / "sdist", "sdist")
     with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path / "unpacked", filter="data")
+        archive.extractall(tmp_path / "unpacked", **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     (unpacked,) = (tmp_path / "unpacked").iterdir()
 
     assert wheel == wanted

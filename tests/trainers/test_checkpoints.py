@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,19 @@ def test_killed_between_write_and_rename_it_goes_on_from_the_one_before(job, tin
     assert found["code"] == -9 and found["again"] == 0, found["text"]
     assert ".partial" in found["left"] and "checkpoint-6" not in found["left"] and "checkpoint-4" in found["left"]
     same_end(tmp_path / "run", train_here(tmp_path / "undisturbed", job))
+
+
+def test_stopped_after_its_last_step_it_only_finishes(job, tiny_base, train_here, tmp_path):
+    run = train_here(tmp_path / "run", job)
+    (tmp_path / "undisturbed").mkdir()
+    shutil.copytree(run, tmp_path / "undisturbed", dirs_exist_ok=True)
+    facts = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**facts, "status": "running"}))
+    shutil.rmtree(run / "adapter")
+    train_here(run, job)
+
+    same_end(run, tmp_path / "undisturbed")
+    assert json.loads((run / "run.json").read_text())["steps"] == STEPS
 
 
 @pytest.mark.slow
