@@ -2,7 +2,7 @@
 
 Always true here: both sides are trainers in processes of their own that take turns; each computes its gradient with its own
 `_compute_loss` over the same padded generation batch, advantages and masks, with importance sampling correction off; the peer
-runs at the fastest of its per-device batch sizes. The gradients are compared as they are.
+runs at the fastest of its per-device batch sizes, ours at the fastest that takes no more memory than that. The gradients are compared as they are.
 """
 
 from __future__ import annotations
@@ -136,11 +136,14 @@ def run(rounds: int = 5, shape: str = "rag", groups: int | None = None, model: s
     with tempfile.TemporaryDirectory() as folder:
         mine, theirs = Path(folder) / "ours.pt", Path(folder) / "peer.pt"
         sizes = [size for size in BATCHES if rows % size == 0]
-        own = max(size for size in sizes if size >= G or size == sizes[-1])
-        ours.step(own, mine)  # the first of each also warms up
+        whole = [size for size in sizes if size >= G]  # groups stay whole
+        ours.step(whole[0], mine)  # the first of each also warms up
         peer.step(sizes[0], theirs)
-        trial = {size: peer.step(size)["seconds"] for size in sizes}
-        fastest = min(trial, key=lambda size: trial[size])
+        trial = {size: peer.step(size) for size in sizes}
+        fastest = min(trial, key=lambda size: trial[size]["seconds"])
+        tried = {size: ours.step(size) for size in whole}
+        within = [size for size in whole if tried[size]["peak"] <= trial[fastest]["peak"]] or whole[:1]
+        own = min(within, key=lambda size: tried[size]["seconds"])
         pairs = [(ours.step(own), peer.step(fastest)) for _ in range(rounds)]
         rel_l2 = _relative(mine, theirs)
     ours.close()
