@@ -2,7 +2,8 @@
 
 Always true here: both sides are trainers in processes of their own that take turns; each computes its gradient with its own
 `_compute_loss` over the same padded generation batch, advantages and masks, with importance sampling correction off; the peer
-runs at the fastest of its per-device batch sizes, ours at the fastest that takes no more memory than that. The gradients are compared as they are.
+runs at the fastest of its per-device batch sizes, ours at the fastest that takes no more memory than that. The gradients are
+compared as they are.
 """
 
 from __future__ import annotations
