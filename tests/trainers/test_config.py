@@ -110,6 +110,7 @@ WRONG = {
     "a fraction for a whole number": ({"max_steps": 1.5}, "max_steps is 1.5"),
     "true for a number": ({"learning_rate": True}, "learning_rate is True"),
     "a number for a flag": ({"bf16": 1}, "bf16 is 1 (int); it should be true or false"),
+    "full fine-tuning": ({"use_peft": False}, "only adapters are trained"),
     "a text for a mapping": ({"lora": "big"}, "lora is 'big' (str); it should be a mapping"),
     "another choice": ({"select": "worst"}, "it should be one of best, last"),
     "an unknown lora key": ({"lora.rank": 3}, "lora: there is no key 'rank'"),

@@ -10,6 +10,7 @@ import time
 import psutil
 import pytest
 from journeyman.rollouts.record import read_records
+from journeyman.trainers.checkpoints import last_whole
 
 STEPS = 16
 
@@ -90,6 +91,21 @@ def test_a_stopped_run_goes_on_and_ends_where_the_undisturbed_one_ends(slow_job,
     assert values(run, "validation") == values(undisturbed, "validation")
     weights = [(r / "adapter" / "adapter_model.safetensors").read_bytes() for r in (run, undisturbed)]
     assert weights[0] == weights[1]
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_at_a_checkpoint_within_seconds(slow_job, tiny_base, tmp_path):
+    run = tmp_path / "run"
+    process = start(slow_job, run)
+    until(lambda: lines(run) >= 1, process)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 75 and time.monotonic() - began < 20, err
+    newest, step = last_whole(run / "checkpoints")
+    assert newest is not None and step == lines(run) < STEPS
+    assert not (run / "adapter").exists() and left_over(run) == []
 
 
 @pytest.mark.slow
