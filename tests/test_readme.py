@@ -21,10 +21,12 @@ from journeyman.scripts.main import COMMANDS, build_parser, main
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# file: (\S+)\n")
-RUN_IN_FULL = ("README.md", "docs/contracts.md", "docs/rewards.md")
+RUN_IN_FULL = ("README.md", "docs/contracts.md", "docs/rewards.md", "docs/sandbox.md", "docs/audit.md")
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 NOT_RUN = {
+    "journeyman audit --all": "a minute; tests/scripts/test_audit_command.py runs it",
+    "journeyman audit --env journeyman.envs.reasoning_gym": "ten minutes; tests/scripts/test_audit_command.py runs some variants",
     "make": "installs; make itself says that the target exists",
     "journeyman prove": "minutes; the parser and the config are checked",
     "journeyman train configs/gsm8k": "a model and a dataset from the Hub, and a GPU; the config is checked",

