@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import gather_object
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
@@ -29,6 +30,7 @@ from ..rollouts.record import RecordWriter, Rollout, StopReason
 from ..rollouts.scoring import scored_rollouts
 from .advantages import advantages, permuted
 from .checkpoints import SafeCheckpoints
+from .layout import dealt
 from .refill import dead_groups, other_rows, swap
 from .rolling import Rolling, context_length
 from .update import LeanUpdate, live_of, selected
@@ -120,7 +122,7 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
         for count in counted:
             self.executor.count(*count)
         self._log_rollouts(rollouts, mode)
-        return self._batch(rollouts, own)
+        return self._batch(self._balanced(rollouts))
 
     def _roll_out(self, rows: Sequence[Row], mode: str) -> tuple[list[Rollout], Scores]:
         """Collect and score; how long generation took, and what rewards logged, go into the metrics."""
@@ -215,7 +217,18 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
         start = self.accelerator.process_index * len(scores.total)
         return result[start : start + len(scores.total)]
 
-    def _batch(self, rollouts: Sequence[Rollout], own: np.ndarray) -> dict[str, Any]:
+    def _balanced(self, rollouts: list[Rollout]) -> list[Rollout]:
+        """As many of all ranks' groups, dealt so that every rank has as much to forward."""
+        size, world = self.num_generations, self.accelerator.num_processes
+        if world == 1 or self.techniques()["balance"]:
+            return rollouts
+        everyone: list[Rollout] = gather_object(rollouts)
+        groups = [everyone[start : start + size] for start in range(0, len(everyone), size)]
+        costs = [sum(len(r.prompt_ids) + len(r.completion_ids) for r in group if r.advantage) for group in groups]
+        mine = dealt(costs, world)[self.accelerator.process_index]
+        return [rollout for number in mine for rollout in groups[number]]
+
+    def _batch(self, rollouts: Sequence[Rollout]) -> dict[str, Any]:
         device, pad_id = self.accelerator.device, self.chat.tokenizer.pad_token_id
         prompts = [torch.tensor(rollout.prompt_ids) for rollout in rollouts]
         completions = [torch.tensor(rollout.completion_ids) for rollout in rollouts]
@@ -232,7 +245,7 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
             "prompt_mask": prompt_mask,
             "completion_ids": completion_ids,
             "completion_mask": completion_mask,
-            "advantages": torch.tensor(own, dtype=torch.float32, device=device),
+            "advantages": torch.tensor([r.advantage for r in rollouts], dtype=torch.float32, device=device),
             "num_items_in_batch": self.accelerator.gather(completion_mask.sum()).sum(),
         }
         batch.update(self._fixed_logps(batch))

@@ -106,3 +106,18 @@ def live_rows(advantages: Sequence[float], lengths: Sequence[int], least: int = 
     live = [row for row, advantage in enumerate(advantages) if advantage != 0 and lengths[row] > 0]
     others = sorted(set(range(len(lengths))) - set(live), key=lambda row: (lengths[row], row))
     return sorted(live + others[: max(0, least - len(live))])
+
+
+def dealt(costs: Sequence[float], ranks: int) -> list[list[int]]:
+    """Groups to ranks, as many to each: the dearest first, always to the rank with the least so far that has room.
+
+    Source: longest processing time first (Graham 1969), with equal counts.
+    """
+    room = len(costs) // ranks
+    hands: list[list[int]] = [[] for _ in range(ranks)]
+    loads = [0.0] * ranks
+    for group in sorted(range(len(costs)), key=lambda group: (-costs[group], group)):
+        rank = min((r for r in range(ranks) if len(hands[r]) < room), key=lambda r: (loads[r], r))
+        hands[rank].append(group)
+        loads[rank] += costs[group]
+    return [sorted(hand) for hand in hands]

@@ -48,7 +48,16 @@ def techniques(
         else "images take the stock path" if images else ""
     )  # fmt: skip
     trim = "the router loss counts every token" if aux_loss else "images take the stock path" if images else ""
-    return {"prune": prune, "trim": trim, "shared prefix": share}
+    balance = (
+        bonus
+        or (
+            "the entropy threshold is taken over each micro-batch (top_entropy_quantile)"
+            if args.top_entropy_quantile < 1
+            else ""
+        )
+        or ("bnpo divides by the tokens of each micro-batch" if args.loss_type == "bnpo" else trim)
+    )
+    return {"prune": prune, "trim": trim, "shared prefix": share, "balance": balance}
 
 
 class LeanUpdate:

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from journeyman.trainers.layout import OVERHEAD, Chunk, Limits, live_rows, plan, token_ratio
+from journeyman.trainers.layout import OVERHEAD, Chunk, Limits, dealt, live_rows, plan, token_ratio
 
 CASES = {
     "one row": ([5], [3], [0], Limits(), [Chunk((0,), False, 8)]),
@@ -84,3 +84,26 @@ LIVE = {
 @pytest.mark.parametrize(("advantages", "lengths", "least", "expected"), LIVE.values(), ids=LIVE)
 def test_rows_that_can_move_the_policy(advantages, lengths, least, expected):
     assert live_rows(advantages, lengths, least) == expected
+
+
+DEALT = {
+    "two ranks": ([10, 1, 1, 8], 2, [[0, 2], [1, 3]]),
+    "as many to each, whatever they cost": ([100, 1, 1, 1], 2, [[0, 3], [1, 2]]),
+    "all alike": ([1, 1, 1, 1], 2, [[0, 2], [1, 3]]),
+    "one rank": ([3, 2, 1], 1, [[0, 1, 2]]),
+}
+
+
+@pytest.mark.parametrize(("costs", "ranks", "expected"), DEALT.values(), ids=DEALT)
+def test_groups_are_dealt_to_ranks(costs, ranks, expected):
+    assert dealt(costs, ranks) == expected
+
+
+def test_ranks_are_nearly_level_and_better_off_than_undealt():
+    rng = np.random.default_rng(2)
+    costs = (rng.lognormal(5, 0.8, 64) * rng.integers(0, 2, 64)).tolist()
+    loads = [sum(costs[g] for g in hand) for hand in dealt(costs, 4)]
+    undealt = [sum(costs[start : start + 16]) for start in range(0, 64, 16)]
+
+    assert sorted(g for hand in dealt(costs, 4) for g in hand) == list(range(64))
+    assert max(loads) < 1.05 * sum(loads) / 4 < max(undealt)

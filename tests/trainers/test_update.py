@@ -217,7 +217,7 @@ def test_gradient_checkpointing_scores_every_prompt_in_full():
 
 
 TABLE = {
-    "plain": ({}, {"prune": "", "trim": "", "shared prefix": ""}),
+    "plain": ({}, {"prune": "", "trim": "", "shared prefix": "", "balance": ""}),
     "KL": ({"beta": 0.1}, {"prune": "KL to the reference moves every row (beta above 0)"}),
     "bonus": ({"entropy_coef": 0.1}, {"prune": "an entropy bonus moves every row"}),
     "quantile": ({"top_entropy_quantile": 0.5}, {
@@ -226,6 +226,7 @@ TABLE = {
     "checkpointing": ({"checkpointing": True}, {
         "prune": "", "shared prefix": "gradient checkpointing drops the cache of the prompt",
     }),
+    "bnpo": ({"loss_type": "bnpo"}, {"prune": "", "balance": "bnpo divides by the tokens of each micro-batch"}),
     "experts": ({"aux_loss": True}, {"trim": "the router loss counts every token"}),
 }  # fmt: skip
 
