@@ -57,13 +57,14 @@ def check_only(command: str) -> None:
         assert all(re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE) for target in words[1:])
     elif words[0] == "journeyman":
         args, rest = build_parser().parse_known_args(words[1:])
-        known = Path(getattr(args, "job", "")).parts[:1] == ("configs",) or getattr(args, "job", "") in shipped_jobs()
+        job = getattr(args, "job", None) or ""
+        known = Path(job).parts[:1] == ("configs",) or job in shipped_jobs()
         if known and args.takes_overrides:  # the documents' own files are there only while their examples run
             from journeyman.recipes.command import overrides
             from journeyman.trainers.config import load_config
 
             # TRL refuses bf16 on a machine without a GPU, unless it is told that a CPU is meant.
-            load_config(args.job, {**overrides(rest), "use_cpu": True}).grpo()
+            load_config(job, {**overrides(rest), "use_cpu": True}).grpo()
 
 
 @pytest.mark.slow
