@@ -59,7 +59,7 @@ def measure(
         ),
         executor, repeated, quality, k,
     )  # fmt: skip
-    executor.count(*scores.count())
+    executor.count(scores)
     return rollouts
 
 

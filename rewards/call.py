@@ -31,16 +31,7 @@ PROVIDED = (
     "log_metric",
 )
 """Arguments that every rollout can give; everything else must be a column of the row."""
-GROUPED = (
-    "completions",
-    "prompt",
-    "messages",
-    "completion_ids",
-    "stop_reason",
-    "environment",
-    "log_extra",
-    "log_metric",
-)
+GROUPED = ("completions", *PROVIDED[1:])
 """The same for a group function, where all but `prompt` and the loggers are lists of G."""
 BATCHED = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "environments")
 """The same for a function with TRL's batch signature."""

@@ -9,12 +9,12 @@ composition is arithmetic on their values.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 from ..configs.errors import BadInput
 from .call import Failure, Value
 from .core import Reward
+from .source import digest
 
 
 class Composed(Reward):
@@ -27,8 +27,7 @@ class Composed(Reward):
         self.parts = tuple(parts)
         self.kind, self.isolated, self.concurrent = "completion", False, False
         self.bound = {}
-        text = "/".join([type(self).__name__, *(f"{part.source_hash}*{part.weight!r}" for part in parts)])
-        self.source_hash = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.source_hash = digest(type(self).__name__, *(f"{part.source_hash}*{part.weight!r}" for part in parts))
 
     def columns(self) -> dict[str, bool]:
         """What the parts ask for."""
@@ -78,7 +77,7 @@ def gate(condition: Reward, reward: Reward, above: float = 0.0, name: str | None
     """
     made = _Gate(name or reward.name, (condition, reward))
     made.above = float(above)
-    made.source_hash = hashlib.sha256(f"{made.source_hash}>{above!r}".encode()).hexdigest()[:16]
+    made.source_hash = digest(made.source_hash, repr(above))
     made.weight = reward.weight
     return made
 

@@ -27,7 +27,7 @@ from typing import Any, Literal, overload
 
 from ..configs.errors import BadInput
 from .call import BATCHED, GROUPED, PROVIDED, UNDECIDED, Call, Failure, Scored, Value, checked, finished, shown
-from .source import found, source_hash, spec_of
+from .source import digest, found, source_hash, spec_of
 
 GOLDS = 256
 """Parsed gold answers that a reward remembers: more than the groups that are scored at a time."""
@@ -120,7 +120,8 @@ class Reward:
                 raise BadInput(f"reward '{self.name}' has no argument '{name}' (it has {known or 'none to set'})")
         other = copy.copy(self)
         other.bound = {**self.bound, **values}
-        other.source_hash = source_hash(self.function, self.gold, self.fast, _constant_function(other.bound))
+        plain = source_hash(self.function, self.gold, self.fast)
+        other.source_hash = digest(plain, *(f"{name}={value!r}" for name, value in sorted(other.bound.items())))
         other._golds = OrderedDict()
         return other
 
@@ -281,12 +282,6 @@ _OPTIONS = (
 def _rebuilt(specs: Mapping[str, str], options: Mapping[str, Any], bound: Mapping[str, Any]) -> Reward:
     made = Reward(**{part: found(spec) for part, spec in specs.items()}, **options)
     return made.binding(**bound) if bound else made
-
-
-def _constant_function(bound: Mapping[str, Any]) -> Callable[[], Any]:
-    """A function whose source hash is that of the bound values."""
-    values = sorted((key, repr(value)) for key, value in bound.items())
-    return lambda: values
 
 
 def _with(item: Scored, bound: Mapping[str, Any]) -> Scored:

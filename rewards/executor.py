@@ -7,7 +7,7 @@ its row unscorable and is counted by function; more failures than `max_error_rat
         batch = executor.batch(group_size=8)
         batch.add(0, scored)       # in any order, as rollouts finish
         scores = batch.finish()    # waits for what still runs
-        executor.count(*scores.count())  # raises where too many failed
+        executor.count(scores)     # raises where too many failed
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import inspect
 import logging
 import sys
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import Any
 
@@ -94,7 +94,7 @@ class Executor:
         for i, item in enumerate(items):
             batch.add(i, item)
         scores = batch.finish()
-        self.count(*scores.count())
+        self.count(scores)
         return scores
 
     def submit(self, leaf: Reward, items: Sequence[Scored]) -> Future[list[Value]]:
@@ -105,12 +105,13 @@ class Executor:
             self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="reward")
         return self._threads.submit(leaf.run, items)
 
-    def count(self, failures: Mapping[str, list[Failure]], rows: int) -> None:
+    def count(self, scores: Scores) -> None:
         """Take a finished batch into account; the first failure of each function goes to the log with its traceback.
 
         Raises:
             RewardsFailed: a function has failed too often.
         """
+        failures, rows = scores.failures, len(scores.total)
         counts = Counter({name: len(found) for name, found in failures.items()})
         self.failed += counts
         self.scored += rows

@@ -90,7 +90,7 @@ class ForkServer:
             try:
                 with theirs:
                     socket.send_fds(control, [_FORK], [theirs.fileno()])
-                pid = _PID.unpack(_receive(control, _PID.size))[0]
+                pid = _PID.unpack(receive(control, _PID.size))[0]
             except (OSError, EOFError) as error:
                 ours.close()
                 self._stop()
@@ -103,7 +103,7 @@ class ForkServer:
                 return "SIGKILL"  # it went with its server
             try:
                 self._control.sendall(_REAP + _PID.pack(pid))
-                status = _PID.unpack(_receive(self._control, _PID.size))[0]
+                status = _PID.unpack(receive(self._control, _PID.size))[0]
             except (OSError, EOFError):
                 self._stop()
                 return "SIGKILL"
@@ -142,7 +142,7 @@ def serve(control_fd: int, work: Callable[[socket.socket], None]) -> None:
                 children.add(pid)
                 control.sendall(_PID.pack(pid))
             elif order == _REAP:
-                pid = _PID.unpack(_receive(control, _PID.size))[0]
+                pid = _PID.unpack(receive(control, _PID.size))[0]
                 children.discard(pid)
                 control.sendall(_PID.pack(_ended(pid)))
             else:
@@ -178,12 +178,12 @@ def _die_with_server() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _receive(end: socket.socket, size: int) -> bytes:
+def receive(end: socket.socket, size: int) -> bytes:
     """Exactly `size` bytes; EOFError where the other side has gone."""
-    data = b""
+    data = bytearray()
     while len(data) < size:
-        part = end.recv(size - len(data))
+        part = end.recv(min(size - len(data), 2**20))
         if not part:
             raise EOFError("the connection was closed")
         data += part
-    return data
+    return bytes(data)

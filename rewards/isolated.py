@@ -24,7 +24,7 @@ from ..configs.errors import BadInput
 from ..configs.read import load_attribute
 from .call import Failure, Notes, Scored, Value
 from .core import Reward
-from .forkserver import Child, ForkServer, ServerDied, serve
+from .forkserver import Child, ForkServer, ServerDied, receive, serve
 from .source import spec_of
 
 _SIZE = struct.Struct("!Q")
@@ -183,15 +183,4 @@ def _send(end: socket.socket, data: bytes) -> None:
 
 
 def _receive(end: socket.socket) -> bytes:
-    size = _SIZE.unpack(_exactly(end, _SIZE.size))[0]
-    return bytes(_exactly(end, size))
-
-
-def _exactly(end: socket.socket, size: int) -> bytearray:
-    data = bytearray()
-    while len(data) < size:
-        part = end.recv(min(size - len(data), 2**20))
-        if not part:
-            raise EOFError
-        data += part
-    return data
+    return receive(end, _SIZE.unpack(receive(end, _SIZE.size))[0])

@@ -36,10 +36,6 @@ class Scores:
         """Row i as records hold it: reward name -> value, None where it did not apply or failed."""
         return {name: None if math.isnan(v) else float(v) for name, v in zip(self.names, self.values[i], strict=True)}
 
-    def count(self) -> tuple[dict[str, list[Failure]], int]:
-        """Failures by reward, and the number of rows: what `Executor.count` takes."""
-        return self.failures, len(self.total)
-
     def of_reward(self, name: str) -> list[Value]:
         """One reward's value of each row: a float, None or its Failure."""
         column = self.names.index(name)

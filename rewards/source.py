@@ -32,7 +32,12 @@ def source_hash(*functions: Callable[..., Any] | None) -> str:
         if function is not None:
             texts[f"{number}"] = _text(function)
             _gather(function, texts)
-    return hashlib.sha256("\0".join(f"{k}\0{texts[k]}" for k in sorted(texts)).encode()).hexdigest()[:16]
+    return digest(*(f"{name}\0{texts[name]}" for name in sorted(texts)))
+
+
+def digest(*texts: str) -> str:
+    """SHA-256 (16 hex digits) of the texts, in their order."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 
 def _gather(value: Any, texts: dict[str, str]) -> None:

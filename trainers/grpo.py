@@ -112,15 +112,15 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
         mode = "train" if self.model.training else "eval"
         rows = [self.rows[example["number"]] for example in inputs]
         rollouts, scores = self._roll_out(rows, mode)
-        counted, left = [scores.count()], []
+        scored, left = [scores], []
         if self.dynamic_sampling and mode == "train":
-            left = self._refill(rollouts, scores, counted, mode)
+            left = self._refill(rollouts, scored, mode)
         own = self._advantages(scores, mode)
         for rollout, advantage in zip(rollouts, own, strict=True):
             rollout.advantage = float(advantage)
         self.writer.write([*rollouts, *left])
-        for count in counted:
-            self.executor.count(*count)
+        for each in scored:
+            self.executor.count(each)
         self._log_rollouts(rollouts, mode)
         return self._batch(self._balanced(rollouts))
 
@@ -154,9 +154,10 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
             metrics[name].append(number)
         return rollouts, scores
 
-    def _refill(self, rollouts: list[Rollout], scores: Scores, counted: list[Any], mode: str) -> list[Rollout]:
+    def _refill(self, rollouts: list[Rollout], scored: list[Scores], mode: str) -> list[Rollout]:
         """Put live groups in place of dead ones, at most `dynamic_sampling` rounds; returns the rollouts that stay out."""
-        size, left, refilled = self.num_generations, [], 0
+        size, scores, refilled = self.num_generations, scored[0], 0
+        left: list[Rollout] = []
         taken = {rollout.item for rollout in rollouts}
         for attempt in range(self.dynamic_sampling):
             dead = dead_groups(scores.total, size)
@@ -166,7 +167,7 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
                 break
             taken |= {row["item"] for row in fresh}
             others, their_scores = self._roll_out([row for row in fresh for _ in range(size)], mode)
-            counted.append(their_scores.count())
+            scored.append(their_scores)
             useless = dead_groups(their_scores.total, size)
             live = [group for group in range(len(fresh)) if group not in useless]
             places = list(zip(dead, live, strict=False))

@@ -32,14 +32,13 @@ def techniques(
         packed: whether prompts are shared by packing, which needs no cache.
     """
     bonus = "an entropy bonus moves every row" if args.entropy_coef or args.use_adaptive_entropy else ""
+    quantile = (
+        "the entropy threshold is taken over every row (top_entropy_quantile)" if args.top_entropy_quantile < 1 else ""
+    )
     prune = (
         ("KL to the reference moves every row (beta above 0)" if args.beta else "")
         or bonus
-        or (
-            "the entropy threshold is taken over every row (top_entropy_quantile)"
-            if args.top_entropy_quantile < 1
-            else ""
-        )
+        or quantile
         or ("the router loss is taken over every row" if aux_loss else "")
     )
     share = (
@@ -49,13 +48,7 @@ def techniques(
     )  # fmt: skip
     trim = "the router loss counts every token" if aux_loss else "images take the stock path" if images else ""
     balance = (
-        bonus
-        or (
-            "the entropy threshold is taken over each micro-batch (top_entropy_quantile)"
-            if args.top_entropy_quantile < 1
-            else ""
-        )
-        or ("bnpo divides by the tokens of each micro-batch" if args.loss_type == "bnpo" else trim)
+        bonus or quantile or ("bnpo divides by the tokens of each micro-batch" if args.loss_type == "bnpo" else trim)
     )
     return {"prune": prune, "trim": trim, "shared prefix": share, "balance": balance}
 
@@ -95,7 +88,9 @@ class LeanUpdate:
         rows = inputs["advantages"].size(0)
         if self.techniques()["prune"] or inputs["advantages"].dim() != 1 or not torch.is_grad_enabled():
             return self._stock_loss(model, trimmed(inputs))
-        live = live_of(inputs, self._most(len(live_of(inputs))))
+        live = live_of(inputs)
+        if (most := self._most(len(live))) > len(live):
+            live = live_of(inputs, most)
         kept = trimmed(selected(inputs, live, rows))
         loss = self._stock_loss(model, kept)
         if self.loss_type in ROW_MEANS:
@@ -196,10 +191,8 @@ class LeanUpdate:
     def _check_sharing(self, model: Any, batch: _Batch, chunks: list[Chunk]) -> None:
         """Score one group both ways; where they differ by more than rounding, prompts are not shared in this run."""
         self._checked = True
-        first = next((chunk for chunk in chunks if chunk.shared), None)
-        rows = (
-            first.rows[: sum(batch.first_of[r] == batch.first_of[first.rows[0]] for r in first.rows)] if first else (0,)
-        )
+        chunk = next(chunk for chunk in chunks if chunk.shared)
+        rows = tuple(row for row in chunk.rows if batch.first_of[row] == batch.first_of[chunk.rows[0]])
 
         def both(inner: Any) -> tuple[torch.Tensor, torch.Tensor]:
             return self._shared(inner, batch, rows)[0], self._plain(inner, batch, rows)[0]
