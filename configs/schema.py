@@ -55,6 +55,8 @@ class JobConfig:
     """Most tokens of one forward of the update, padding counted; lower it where memory is short."""
     decode_rows: int = 1024
     """Rollouts decoded at once; lower it where the key-value cache does not fit."""
+    limits: dict[str, Any] = field(default_factory=dict)
+    """Laid on the environment's own limits of a rollout: `turns`, `tokens`, `seconds`, `tool_seconds`, `observation`."""
     max_error_rate: float = 0.1
     """The largest share of rollouts a reward may fail on before the run stops with its traceback."""
     max_seconds: float | None = None

@@ -36,11 +36,25 @@ DEFAULT_SHARES: dict[str, float] = {"demonstrations": 0.1, "train": 0.55, "valid
 
 @dataclass(frozen=True)
 class Limits:
-    """What one rollout may use before it is stopped: model turns, sampled tokens, seconds."""
+    """What one rollout may use before it is stopped; `limits:` in a config is laid on the environment's own."""
 
     turns: int = 1
+    """Turns of the model. The tools that its last turn calls are not run."""
     tokens: int | None = None
+    """Sampled tokens of all turns together."""
     seconds: float | None = None
+    """Of the clock, for the whole rollout."""
+    tool_seconds: float = 30.0
+    """Of the clock, for one call of a tool; an async one is cancelled, one in a thread is left behind."""
+    observation: int = 1024
+    """Tokens of one tool's reply; what is longer is cut, and says so."""
+
+
+class EnvironmentFailed(Exception):
+    """Raised by a tool or by `reset` when the environment itself is broken: the rollout is no result, and is tried once more.
+
+    Any other exception of a tool is told to the model, which may do better.
+    """
 
 
 class Environment:
@@ -53,6 +67,20 @@ class Environment:
     """Whether the synchronous tools may run in threads beside those of other rollouts."""
     extraction: str = "strip"
     """How an answer is read out of a completion; a name of `rewards.text.EXTRACTORS`."""
+    done = False
+    """Set to True by a tool after which there is nothing left to do: the rollout ends with that turn."""
+    _made_with: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Environment:
+        """Remembers what the constructor was given, for `another`."""
+        self = super().__new__(cls)
+        self._made_with = (args, kwargs)
+        return self
+
+    def another(self) -> Environment:
+        """One more like this, for a rollout beside others; override it to share what is dear to make."""
+        args, kwargs = self._made_with
+        return type(self)(*args, **kwargs)
 
     def tasks(self, split: str, seed: int, n: int | None = None) -> list[Row]:
         """`n` rows of `split` (all of them where None), in the order that `seed` gives.
@@ -69,6 +97,18 @@ class Environment:
     def oracle(self, row: Row) -> str:
         """The completion that earns full marks on `row`."""
         return str(row["answer"])
+
+    def oracle_turn(self, row: Row, messages: Sequence[Mapping[str, Any]]) -> str:
+        """What the oracle writes next, tool calls as the model's chat template has them; a job without tools needs `oracle` alone.
+
+        Args:
+            messages: the rollout so far, its prompt included.
+        """
+        return self.oracle(row)
+
+    def demonstrate(self, row: Row, messages: Sequence[Mapping[str, Any]]) -> str:
+        """The same for the warm start of an embedded model, which may be shown work that is not always right."""
+        return self.oracle_turn(row, messages)
 
     def baseline(self, rows: Sequence[Row], demonstrations: Sequence[Row]) -> list[str] | None:
         """What a scripted workflow answers to `rows`, having seen `demonstrations`; None where the job has none."""
@@ -221,6 +261,11 @@ def unit_hash(text: str) -> float:
     return (
         int.from_bytes(hashlib.sha256(("split/" + text).encode("utf-8", "surrogatepass")).digest()[:8], "big") / 2**64
     )
+
+
+def keeps_state(env: Environment) -> bool:
+    """Whether each rollout needs an environment of its own: it has tools, or a reward reads what a rollout left in it."""
+    return hasattr(env, "get_reward") or bool(tools_of(env))
 
 
 def tools_of(env: Environment) -> list[Any]:

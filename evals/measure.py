@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..configs import BadInput
-from ..envs.core import Environment, Row
+from ..envs.core import Limits, Row
 from ..rewards.executor import Executor
 from ..rollouts.chat import Chat
-from ..rollouts.collect import collect
+from ..rollouts.collect import Batch, collect
 from ..rollouts.engine import Engine, Sampling
+from ..rollouts.pool import Pool
 from ..rollouts.record import Rollout
 from ..rollouts.scoring import scored_rollouts
 
@@ -27,25 +28,22 @@ def sampling_of(evaluation: Mapping[str, Any], max_tokens: int) -> Sampling:
 def measure(
     engine: Engine,
     chat: Chat,
-    env: Environment,
+    pool: Pool,
     rows: Sequence[Row],
     executor: Executor,
     quality: str,
     sampling: Sampling,
+    batch: Batch,
     *,
-    run: str,
-    step: int,
-    split: str,
-    seed: int,
-    k: int = 1,
-    first_row: int = 0,
     context: int | None = None,
+    limits: Limits | None = None,
 ) -> list[Rollout]:
-    """`k` scored rollouts of each row, in order.
+    """`batch.group_size` scored rollouts of each row, in order.
 
     Raises:
-        BadInput: `k` above 1 with greedy sampling, which would be the same rollout k times.
+        BadInput: several rollouts of a row with greedy sampling, which would be the same one each time.
     """
+    k = batch.group_size
     if k > 1 and sampling.temperature == 0:
         raise BadInput(
             f"evaluation: k is {k} and the temperature 0: the {k} rollouts would be one; raise the temperature"
@@ -53,9 +51,7 @@ def measure(
     repeated = [row for row in rows for _ in range(k)]
     rollouts, scores = scored_rollouts(
         lambda on_finished: collect(
-            engine, chat, env, repeated, sampling,
-            run=run, step=step, split=split, seed=seed, group_size=k, first_row=first_row, context=context,
-            on_finished=on_finished,
+            engine, chat, pool, repeated, sampling, batch, context=context, limits=limits, on_finished=on_finished
         ),
         executor, repeated, quality, k,
     )  # fmt: skip

@@ -101,6 +101,8 @@ def _train(side: str, job: str, seed: int, max_steps: int, folder: Path) -> None
     from ..evals.measure import measure, sampling_of
     from ..rewards.executor import Executor
     from ..rollouts.chat import end_ids
+    from ..rollouts.collect import Batch
+    from ..rollouts.pool import Pool
     from ..rollouts.transformers_engine import TransformersEngine
     from ..trainers.config import load_config
     from ..trainers.grpo import Trainer
@@ -134,8 +136,8 @@ def _train(side: str, job: str, seed: int, max_steps: int, folder: Path) -> None
             trainer.model, chat.tokenizer.pad_token_id, end_ids(chat.tokenizer, model.generation_config)
         )
         rollouts = measure(
-            engine, chat, prepared.env, rows, Executor(prepared.executor.rewards), prepared.quality,
-            sampling_of(config.evaluation, config.max_tokens), run="bench", step=0, split="validation", seed=seed,
+            engine, chat, Pool(prepared.env), rows, Executor(prepared.executor.rewards), prepared.quality,
+            sampling_of(config.evaluation, config.max_tokens), Batch("bench", 0, "validation", seed),
             context=context_length(model.config),
         )  # fmt: skip
         trainer.model.train()

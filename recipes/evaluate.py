@@ -21,6 +21,8 @@ from ..evals.comparison import Evaluation, compare
 from ..evals.measure import measure, sampling_of
 from ..rewards.executor import Executor
 from ..rollouts.chat import Chat, end_ids
+from ..rollouts.collect import Batch
+from ..rollouts.pool import Pool
 from ..rollouts.record import RecordWriter, Rollout, compact, read_records, record_files
 from ..rollouts.transformers_engine import TransformersEngine
 from ..trainers.config import RunConfig, load_config
@@ -98,17 +100,19 @@ def held_out(
     sampling = sampling_of(config.evaluation, config.max_tokens)
     for path in record_files(folder.records, stem):
         path.unlink()
-    writer = RecordWriter(folder.records, stem)
+    writer, pool = RecordWriter(folder.records, stem), Pool(env)
     rollouts: list[Rollout] = []
     starts = range(0, len(rows), CHUNK)
     console = Console(file=sys.stderr)
     for start in track(starts, f"{stem.replace('-', ' ')}", console=console, disable=quiet or not console.is_terminal):
         part = measure(
-            engine, chat, env, rows[start : start + CHUNK], executor, config.quality(), sampling, run=config.name, step=step,
-            split="heldout", seed=config.seed, k=k, first_row=start * k, context=context_length(model.config),
+            engine, chat, pool, rows[start : start + CHUNK], executor, config.quality(), sampling,
+            Batch(config.name, step, "heldout", config.seed, k, start * k), context=context_length(model.config),
+            limits=config.limits(env),
         )  # fmt: skip
         writer.write(part)
         rollouts += part
+    pool.close()
     writer.close()
     compact(folder.records, stem)
     return rollouts

@@ -25,7 +25,7 @@ def build(config: RunConfig, args: Any, job: Job, model: Any, chat: Chat, folder
     """The GRPO trainer of a run; what its update leaves out, and why it does not leave out the rest, goes into run.json."""
     trainer = Trainer(
         model, args, env=job.env, rows=job.train, executor=job.executor, quality=job.quality, chat=chat, run=config.name,
-        records=folder.records, shuffle_rewards=config.job.shuffle_rewards,
+        records=folder.records, limits=config.limits(job.env), shuffle_rewards=config.job.shuffle_rewards,
         dynamic_sampling=config.job.dynamic_sampling_rounds if config.job.dynamic_sampling else 0,
     )  # fmt: skip
     trainer.limits = replace(trainer.limits, tokens=config.job.forward_tokens)

@@ -110,21 +110,19 @@ def check_model(config: RunConfig, args: Any, job: Job, model: Any, chat: Chat) 
             f"{config.path}: a step draws {prompts_a_step} prompts and there are {len(job.train)} training tasks; lower "
             "per_device_train_batch_size or steps_per_generation, or raise num_generations"
         )
-    longest = max(len(chat.prompt_ids(row["prompt"])) for row in [*job.train[:1024], *job.validation])
+    functions = tools_of(job.env)
+    longest = max(len(chat.prompt_ids(row["prompt"], functions)) for row in [*job.train[:1024], *job.validation])
     context = context_length(model.config)
-    if context is not None and longest + args.max_completion_length > context:
+    if context is not None and longest + (1 if functions else args.max_completion_length) > context:
         raise BadInput(
             f"{config.path}: prompts have up to {longest} tokens; with max_completion_length "
             f"{args.max_completion_length} that is more than the model's context of {context}: shorten one of them"
         )
-    tools = [tool.__name__ for tool in tools_of(job.env)]
+    tools = [tool.__name__ for tool in functions]
     if tools and not supports_tool_calling(chat.tokenizer):
         raise BadInput(
             f"{config.path}: {config.job.environment} has tools ({', '.join(tools)}) and the chat template of "
             f"{config.model.model_name_or_path} can't call tools; use a model whose template can"
         )
     if tools:
-        raise BadInput(
-            f"{config.path}: {config.job.environment} has tools ({', '.join(tools)}); this version rolls out single-turn "
-            "jobs only"
-        )
+        chat.learn_to_parse()

@@ -26,6 +26,7 @@ from ..configs import BadInput, Stopped
 from ..evals.measure import measure, sampling_of
 from ..rewards.executor import Executor
 from ..rollouts.chat import Chat
+from ..rollouts.collect import Batch
 from ..rollouts.record import RecordWriter, compact
 from ..trainers.callbacks import LiveLine, Metrics, StopOnSignal, TimeLimit, Validation
 from ..trainers.checkpoints import check_room, last_whole
@@ -216,16 +217,16 @@ def _validator(config: RunConfig, job: Job, trainer: Rolling, folder: RunFolder)
     each = -(-len(job.validation) // world)
     mine = [job.validation[i % len(job.validation)] for i in range(rank * each, (rank + 1) * each)]
     own = max(0, min(each, len(job.validation) - rank * each))
-    sampling = sampling_of(config.evaluation, config.max_tokens)
+    sampling, k = sampling_of(config.evaluation, config.max_tokens), int(config.evaluation["k"])
     executor = Executor(job.executor.rewards)  # its own count of failures: none of them stops a run
 
     def quality(step: int) -> float:
-        trainer.engine.sync(None, step)
+        trainer.sync(step)
         rollouts = measure(
-            trainer.engine, chat, job.env, mine, executor, job.quality, sampling, run=config.name, step=step,
-            split="validation", seed=config.seed, k=int(config.evaluation["k"]), first_row=rank * each,
-            context=context_length(trainer.model.config),
-        )[: own * int(config.evaluation["k"])]  # fmt: skip
+            trainer.engine, chat, trainer.pool, mine, executor, job.quality, sampling,
+            Batch(config.name, step, "validation", config.seed, k, rank * each),
+            context=context_length(trainer.model.config), limits=config.limits(job.env),
+        )[: own * k]  # fmt: skip
         writer.write(rollouts)
         known = [r.quality for r in rollouts if r.quality is not None]
         sums = torch.tensor([float(sum(known)), float(len(known))], device=accelerator.device)

@@ -11,7 +11,9 @@ from ..evals.measure import measure
 from ..rewards import Scored
 from ..rewards.executor import Executor, score
 from ..rollouts.chat import end_ids
+from ..rollouts.collect import Batch
 from ..rollouts.engine import Sampling
+from ..rollouts.pool import Pool
 from ..rollouts.record import Rollout
 from ..rollouts.transformers_engine import TransformersEngine
 from ..trainers.config import load_config
@@ -61,8 +63,8 @@ def try_job(job: str, n: int = 4, split: str = "train", **overrides: Any) -> lis
         config.max_tokens, args.temperature, args.top_p, args.top_k or 0, args.min_p or 0.0
     )  # fmt: skip
     rollouts = measure(
-        engine, chat, env, rows, Executor(rewards), config.quality(), sampling, run=config.name, step=0, split=split,
-        seed=config.seed, context=context_length(model.config),
+        engine, chat, Pool(env), rows, Executor(rewards), config.quality(), sampling,
+        Batch(config.name, 0, split, config.seed), context=context_length(model.config), limits=config.limits(env),
     )  # fmt: skip
     trials = []
     for row, rollout in zip(rows, rollouts, strict=True):

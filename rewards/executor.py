@@ -154,17 +154,31 @@ class Batch:
     def add(self, i: int, item: Scored) -> None:
         """Rollout `i` has finished; what can be scored now is, or begins."""
         self._items[i] = item
+        for leaf in self.executor.leaves:
+            if leaf.kind == "completion":
+                self._ask(leaf, [i])
+        self._count_group(i)
+
+    def fail(self, i: int, item: Scored, reason: str) -> None:
+        """Rollout `i` is no result: it counts as a failure of every function, and none of them sees it."""
+        self._items[i] = item
+        for leaf in self.executor.leaves:
+            self._values[id(leaf)][i] = Failure(reason)
+        self._count_group(i)
+
+    def _count_group(self, i: int) -> None:
         group = i // self.group_size
         left = self._group_left.get(group, self.group_size) - 1
         self._group_left[group] = left
         for leaf in self.executor.leaves:
-            if leaf.kind == "completion":
-                self._ask(leaf, [i])
-            elif leaf.kind == "group" and left == 0:
+            if leaf.kind == "group" and left == 0:
                 self._ask(leaf, list(range(group * self.group_size, (group + 1) * self.group_size)))
 
     def _ask(self, leaf: Reward, numbers: list[int]) -> None:
+        numbers = [i for i in numbers if i not in self._values[id(leaf)]]
         items = [self._items[i] for i in numbers]
+        if not items:
+            return
         if leaf.isolated or leaf.concurrent:
             values = leaf.quickly(items)
             if values is None:
@@ -193,8 +207,9 @@ class Batch:
         assert numbers == list(range(len(numbers))), "every rollout of the batch is added before it is finished"
         for leaf in self.executor.leaves:
             if leaf.kind == "batch":
-                items = [self._items[i] for i in numbers]
-                self._keep(leaf, numbers, leaf.run(items, **self.services))
+                asked = [i for i in numbers if i not in self._values[id(leaf)]]
+                if asked:
+                    self._keep(leaf, asked, leaf.run([self._items[i] for i in asked], **self.services))
             elif leaf.kind == "group" and len(numbers) % self.group_size:
                 self._ask(
                     leaf, numbers[len(numbers) - len(numbers) % self.group_size :]

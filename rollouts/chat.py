@@ -6,10 +6,11 @@ gets the system text at the head of the first user message.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jinja2.exceptions import TemplateError
+from trl.chat_template_utils import add_response_schema, parse_response
 
 from ..configs.errors import BadInput
 
@@ -17,6 +18,8 @@ PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endf
 """For base models that come without a template: the texts, a line break after each."""
 
 Messages = list[dict[str, Any]]
+Tools = Sequence[Callable[..., Any]]
+"""Functions with types and Google docstrings, whose schema the template renders."""
 
 
 class Chat:
@@ -35,9 +38,10 @@ class Chat:
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         self._merge_system = not self._takes_system()
+        self._before_reply: dict[str, list[int]] = {}
 
-    def text(self, messages: Messages) -> str:
-        """The prompt as the model reads it, up to where its answer begins.
+    def text(self, messages: Messages, tools: Tools = (), generation: bool = True) -> str:
+        """The messages as the model reads them, up to where its answer begins (where `generation`).
 
         Raises:
             BadInput: the template refuses these messages.
@@ -45,19 +49,73 @@ class Chat:
         try:
             return str(
                 self.tokenizer.apply_chat_template(
-                    self._merged(messages), tokenize=False, add_generation_prompt=True, **self.template_kwargs
+                    self._merged(messages), tools=list(tools) or None, tokenize=False, add_generation_prompt=generation,
+                    **self.template_kwargs,
                 )
-            )
+            )  # fmt: skip
         except TemplateError as error:
             raise BadInput(f"the model's chat template refuses the prompt: {error}") from error
 
-    def prompt_ids(self, messages: Messages) -> list[int]:
-        """Token ids of `text(messages)`; the template writes its own special tokens, none are added."""
-        return list(self.tokenizer(self.text(messages), add_special_tokens=False)["input_ids"])
+    def prompt_ids(self, messages: Messages, tools: Tools = ()) -> list[int]:
+        """Token ids of `text(messages, tools)`; the template writes its own special tokens, none are added."""
+        return self.ids(self.text(messages, tools))
+
+    def ids(self, text: str) -> list[int]:
+        """Token ids of a text in which special tokens are written out."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def answer(self, completion_ids: Sequence[int]) -> str:
         """The text of a completion, without special tokens."""
         return str(self.tokenizer.decode(completion_ids, skip_special_tokens=True))
+
+    def learn_to_parse(self) -> None:
+        """Make tool calls readable: TRL's response template for this chat template, unless the tokenizer has its own.
+
+        Raises:
+            BadInput: TRL knows none for it.
+        """
+        if any(getattr(self.tokenizer, name, None) is not None for name in ("response_template", "response_schema")):
+            return
+        try:
+            add_response_schema(self.tokenizer)
+        except ValueError as error:
+            raise BadInput(
+                "tool calls of this model can't be read: its chat template is none that TRL knows; use a model whose "
+                "template is (Qwen, Llama 3, GLM, gpt-oss and others), or set the tokenizer's response_template"
+            ) from error
+
+    def message(self, completion_ids: Sequence[int], prefix_ids: Sequence[int], tools: Tools) -> dict[str, Any]:
+        """A completion as an assistant's message, with `tool_calls` where it makes any; plain text where it can't be read.
+
+        Args:
+            prefix_ids: everything that came before the completion.
+        """
+        return dict(parse_response(self.tokenizer, list(completion_ids), list(prefix_ids), list(tools)))
+
+    def tool_reply_ids(self, tool_messages: Messages) -> list[int]:
+        """What stands between a turn's end token and the next turn, with the tools' replies in it.
+
+        Nothing that was sampled is rendered: the template is asked about a made-up call with the same replies, and what
+        comes after the call is kept.
+
+        Raises:
+            BadInput: the template renders the replies into what stands before them.
+        """
+        call = {"type": "function", "function": {"name": tool_messages[0]["name"], "arguments": {}}}
+        before: Messages = [
+            {"role": "user", "content": "-"}, {"role": "assistant", "content": "", "tool_calls": [call]}
+        ]  # fmt: skip
+        key = str(tool_messages[0]["name"])
+        if key not in self._before_reply:
+            ids = self.ids(self.text(before, generation=False))
+            ends = [i for i, token in enumerate(ids) if token == self.tokenizer.eos_token_id]
+            # Up to the end token, which the policy wrote; a line break after it is the template's.
+            self._before_reply[key] = ids[: ends[-1] + 1] if ends else ids
+        known = self._before_reply[key]
+        ids = self.ids(self.text([*before, *tool_messages]))
+        if ids[: len(known)] != known:
+            raise BadInput("the model's chat template changes a turn once a tool has replied; use another template")
+        return ids[len(known) :]
 
     def _merged(self, messages: Messages) -> Messages:
         if not self._merge_system or messages[0]["role"] != "system" or len(messages) < 2:

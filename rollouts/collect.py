@@ -1,86 +1,111 @@
-"""Rows in, finished rollouts out: render, generate, read back. One turn each; longer jobs come in through here too."""
+"""Rows in, finished rollouts out: every row is a coroutine, and each is handed on as it ends."""
 
 from __future__ import annotations
 
-import copy
+import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from ..configs.errors import BadInput
-from ..envs.core import Environment, Row
+from ..envs.core import Environment, EnvironmentFailed, Limits, Row
 from .chat import Chat
-from .engine import Engine, Request, Sampling
-from .record import Rollout
+from .engine import Engine, Sampling, run_async
+from .play import Play
+from .pool import Pool
+from .record import Rollout, StopReason
+
+OnFinished = Callable[[int, Rollout, Any], None]
+"""Called as each rollout ends, with its number among the rows, the rollout and its environment."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Which rollouts of a run these are, as their records say it.
+
+    Args:
+        group_size: the rows hold each prompt so many times, next to one another.
+        first_row: number of the first row in this step, over all processes; with seed and step it keys the sampling.
+    """
+
+    run: str
+    step: int
+    split: str
+    seed: int
+    group_size: int = 1
+    first_row: int = 0
 
 
 def collect(
     engine: Engine,
     chat: Chat,
-    env: Environment,
+    pool: Pool,
     rows: Sequence[Row],
     sampling: Sampling,
+    batch: Batch,
     *,
-    run: str,
-    step: int,
-    split: str,
-    seed: int,
-    group_size: int = 1,
-    first_row: int = 0,
     context: int | None = None,
-    on_finished: Callable[[int, Rollout, Any], None] | None = None,
+    limits: Limits | None = None,
+    on_finished: OnFinished | None = None,
 ) -> list[Rollout]:
-    """One rollout a row, in the order of `rows` (which hold each prompt `group_size` times, next to one another).
+    """One rollout a row, in the order of `rows`.
 
     Args:
-        first_row: number of the first row in this step, over all processes; with seed and step it keys the sampling.
         context: most tokens that prompt and completion may have together.
-        on_finished: called as each rollout ends, with its number among `rows`, the rollout and its environment.
+        limits: in place of the environment's own.
 
     Raises:
         BadInput: a prompt leaves no room for a completion in the model's context.
     """
-    rollouts, requests, environments = [], [], []
-    rendered: dict[str, list[int]] = {}
-    for i, row in enumerate(rows):
-        # One of its own for each rollout, where a reward reads the state that it was left in.
-        environments.append(copy.copy(env) if hasattr(env, "get_reward") else env)
-        messages = opening(environments[i], row)
-        key = row["item"] + str(messages[-1]["content"])
-        if key not in rendered:
-            rendered[key] = chat.prompt_ids(messages)
-        ids = rendered[key]
-        if context is not None and len(ids) + sampling.max_tokens > context:
-            raise BadInput(
-                f"the prompt of item {row['item']} has {len(ids)} tokens; with max_completion_length "
-                f"{sampling.max_tokens} that is more than the model's context of {context}: shorten one of them"
-            )
-        number = first_row + i
-        rollouts.append(
-            Rollout(
-                run=run, step=step, split=split, item=row["item"], group=number // group_size, row=number, seed=seed,
-                policy_version=engine.policy_version, messages=messages, prompt_ids=ids, completion_ids=[],
-                logprobs=[], env_mask=[], env_version=env.version,
-            )
-        )  # fmt: skip
-        requests.append(Request(ids, (seed, step, number)))
-    for i, completion in engine.generate(requests, sampling):
-        rollout = rollouts[i]
-        rollout.completion_ids, rollout.logprobs = completion.ids, completion.logprobs
-        rollout.env_mask = [1] * len(completion.ids)
-        rollout.messages = [*rollout.messages, {"role": "assistant", "content": chat.answer(completion.ids)}]
-        rollout.stop_reason = completion.stop_reason.value
-        rollout.tokens_in, rollout.tokens_out = len(rollout.prompt_ids), len(completion.ids)
-        rollout.tokens_cached = completion.tokens_cached
-        rollout.first_token_s, rollout.latency_s = completion.first_token_s, completion.latency_s
+    return run_async(collecting(engine, chat, pool, rows, sampling, batch, context, limits, on_finished))
+
+
+async def collecting(
+    engine: Engine, chat: Chat, pool: Pool, rows: Sequence[Row], sampling: Sampling, batch: Batch,
+    context: int | None = None, limits: Limits | None = None, on_finished: OnFinished | None = None,
+) -> list[Rollout]:  # fmt: skip
+    """`collect` inside an event loop."""
+    play = Play(engine, chat, sampling, limits or pool.env.limits, context)
+    held: list[Environment] = []
+
+    async def one(i: int, row: Row) -> Rollout:
+        rollout, env = await _tried(play, pool, row, lambda: _blank(batch, i, row, engine, pool.env))
+        if env is not None:
+            held.append(env)
         if on_finished is not None:
-            on_finished(i, rollout, environments[i])
-    return rollouts
+            on_finished(i, rollout, env)
+        return rollout
+
+    rollouts = asyncio.gather(*(one(i, row) for i, row in enumerate(rows)))
+    try:
+        if engine.in_step:
+            await engine.keep_in_step(rollouts)
+        return list(await rollouts)
+    finally:
+        for env in held:  # only now: a reward of the whole group may still have read it
+            pool.give(env)
 
 
-def opening(env: Environment, row: Row) -> list[dict[str, Any]]:
-    """The messages a rollout starts from: the row's prompt, and what `reset` adds to its last message."""
-    messages = [dict(message) for message in row["prompt"]]
-    observation = env.reset(**row)
-    if observation is not None:
-        messages[-1]["content"] = str(messages[-1]["content"]) + observation
-    return messages
+async def _tried(
+    play: Play, pool: Pool, row: Row, blank: Callable[[], Rollout]
+) -> tuple[Rollout, Environment | None]:  # fmt: skip
+    """A finished rollout and its environment; after a second failure of the environment, an error and None."""
+    rollout = blank()
+    for last in (False, True):
+        rollout, env = blank(), pool.take()
+        try:
+            await play(rollout, env, row)
+            return rollout, env
+        except EnvironmentFailed as failed:
+            pool.discard(env)
+            if last:
+                rollout.stop_reason, rollout.error = StopReason.ERROR.value, f"environment: {failed}"
+    return rollout, None
+
+
+def _blank(batch: Batch, i: int, row: Row, engine: Engine, env: Environment) -> Rollout:
+    number = batch.first_row + i
+    return Rollout(
+        run=batch.run, step=batch.step, split=batch.split, item=row["item"], group=number // batch.group_size, row=number,
+        seed=batch.seed, policy_version=engine.policy_version, messages=[], prompt_ids=[], completion_ids=[], logprobs=[],
+        env_mask=[], turns=0, env_version=env.version,
+    )  # fmt: skip

@@ -1,18 +1,26 @@
-"""The engine protocol: token ids in; token ids, log-probs and stop reasons out, as each row finishes.
+"""The engine protocol: token ids in; token ids, log-probs and a stop reason out, for many requests at once.
 
-Always true here: what was sampled is never re-tokenised, and a row's randomness depends on (seed, step, row) alone, not
-on its neighbours or on how the batch was cut.
+Always true here: what was sampled is never re-tokenised, and a request's randomness depends on (seed, step, row) and its turn
+alone, not on its neighbours or on how a batch was cut.
+
+    completion = await engine.complete(Request(ids, (seed, step, row)), Sampling(64))
+
+Engines that work in this process subclass `stepping.Stepping`; one that asks servers writes `complete` itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import asyncio
+import threading
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from .record import StopReason
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -28,10 +36,14 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Request:
-    """One row to complete. `stream` = (seed, step, row) is the key of its own random stream."""
+    """One completion to make. `stream` = (seed, step, row) and `turn` are the key of its own random numbers."""
 
     prompt_ids: Sequence[int]
+    """All that the model reads: in later turns, what it wrote and what tools replied stands in here as it was."""
     stream: tuple[int, int, int]
+    turn: int = 0
+    messages: Sequence[dict[str, Any]] = ()
+    """The same as messages, for policies that are no token models."""
 
 
 @dataclass
@@ -46,18 +58,32 @@ class Completion:
     latency_s: float = 0.0
 
 
+class SyncFailed(RuntimeError):
+    """The engine does not sample from the policy that it was given; the message says how that shows and what mends it."""
+
+
 class Engine(Protocol):
     """Where completions come from."""
 
     policy_version: int
     """Version of the adapter that is loaded: what every record of this batch will say."""
+    in_step: bool
+    """Whether every rank must make the same forwards: `keep_in_step` then runs beside the rollouts."""
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
-        """Complete every request; yields (index into `requests`, completion) as each one finishes."""
+    async def complete(self, request: Request, sampling: Sampling) -> Completion:
+        """Complete one request, beside all others that are under way."""
         ...
 
-    def sync(self, adapter: Any, version: int) -> None:
-        """Take over the adapter's weights as `version`; raise where they did not take effect."""
+    async def keep_in_step(self, rollouts: asyncio.Future[Any]) -> None:
+        """Make forwards until the rollouts of every rank are done; a collective call, where `in_step`."""
+        ...
+
+    def sync(self, model: Any, version: int) -> None:
+        """Take over the adapter of `model` (PEFT) as `version`; None leaves the weights as they are.
+
+        Raises:
+            SyncFailed: it did not take effect.
+        """
         ...
 
     def close(self) -> None:
@@ -65,8 +91,52 @@ class Engine(Protocol):
         ...
 
 
-def uniforms(stream: tuple[int, int, int], n: int) -> np.ndarray:
-    """The first `n` uniform numbers in [0, 1) of a row's own stream: Philox, keyed by (seed, step, row)."""
+def complete_all(engine: Engine, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+    """Complete every request, outside of any event loop; in their order."""
+
+    async def together() -> list[Completion]:
+        rollouts = asyncio.gather(*(engine.complete(request, sampling) for request in requests))
+        if engine.in_step:
+            await engine.keep_in_step(rollouts)
+        return await rollouts
+
+    return run_async(together())
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns, from ordinary code; in a notebook, whose thread has a loop already, by a thread of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    found: list[T] = []
+    failed: list[BaseException] = []
+
+    def other() -> None:
+        try:
+            found.append(asyncio.run(work))
+        except BaseException as error:  # handed on to the caller's thread
+            failed.append(error)
+
+    thread = threading.Thread(target=other, name="rollouts")
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return found[0]
+
+
+def uniforms(stream: tuple[int, int, int], n: int, turn: int = 0) -> np.ndarray:
+    """The first `n` uniform numbers in [0, 1) of a turn's own stream: Philox, keyed by (seed, step, row), counting from the turn."""
+    return np.random.Generator(_philox(stream, turn)).random(n)
+
+
+def seed_of(request: Request) -> int:
+    """A seed of 63 bits for engines that draw by themselves, from the same stream."""
+    return int(_philox(request.stream, request.turn).random_raw() >> 1)
+
+
+def _philox(stream: tuple[int, int, int], turn: int) -> np.random.Philox:
     seed, step, row = (value % 2**64 for value in stream)
     key = np.array([seed, (step << 32 | row & 0xFFFFFFFF) % 2**64], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key)).random(n)
+    return np.random.Philox(key=key, counter=[0, 0, turn, 0])

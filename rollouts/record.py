@@ -67,6 +67,8 @@ class Rollout:
     stop_reason: str = StopReason.EOS.value
     turns: int = 1
     tool_calls: int = 0
+    tool_errors: int = 0
+    """Calls that came back as an error text."""
     tokens_in: int = 0
     tokens_cached: int = 0
     tokens_out: int = 0

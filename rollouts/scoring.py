@@ -12,9 +12,10 @@ from ..envs.core import Row
 from ..rewards import Scored
 from ..rewards.executor import Executor, RewardsFailed
 from ..rewards.scores import Scores
-from .record import Rollout
+from .collect import OnFinished
+from .record import Rollout, StopReason
 
-Collect = Callable[[Callable[[int, Rollout, Any], None]], list[Rollout]]
+Collect = Callable[[OnFinished], list[Rollout]]
 """Makes rollouts, and calls what it is given with each one's number, the rollout and its environment as it finishes."""
 
 
@@ -36,7 +37,11 @@ def scored_rollouts(
     batch = executor.batch(group_size, **services)
 
     def on_finished(i: int, rollout: Rollout, environment: Any) -> None:
-        batch.add(i, as_scored(rollout, rows[i], environment))
+        scored = as_scored(rollout, rows[i], environment)
+        if rollout.stop_reason == StopReason.ERROR:
+            batch.fail(i, scored, str(rollout.error))
+        else:
+            batch.add(i, scored)
 
     rollouts = collect(on_finished)
     try:

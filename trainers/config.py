@@ -7,7 +7,7 @@ rewards) has been imported; an unknown key is an error that names the nearest va
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from ..configs.errors import nearest
 from ..configs.read import merged
 from ..configs.schema import JobConfig, check_keys, coerce, field_types
 from ..envs.build import make_environment
-from ..envs.core import Environment
+from ..envs.core import Environment, Limits
 from ..rewards import Reward
 from ..rewards.entries import read_rewards
 
@@ -109,6 +109,12 @@ class RunConfig:
             BadInput: see `make_environment`.
         """
         return make_environment(self.job.environment, self.job.environment_kwargs, self.folder, str(self.path))
+
+    def limits(self, env: Environment) -> Limits:
+        """What a rollout may use: the environment's own limits, with the config's laid on them."""
+        hints, where = field_types(Limits), f"{self.path}: limits"
+        check_keys(self.job.limits, hints, where)
+        return replace(env.limits, **{k: coerce(v, hints[k], k, where) for k, v in self.job.limits.items()})
 
     def rewards(self) -> list[Reward]:
         """The reward functions in the order of the file, weights laid on.

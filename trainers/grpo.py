@@ -8,7 +8,7 @@ groups stay whole.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,14 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import pad, split_tensor_dict, use_adapter
 
-from ..envs.core import Environment, Row
+from ..envs.core import Environment, Row, tools_of
+from ..envs.core import Limits as RolloutLimits
 from ..rewards.executor import Executor, RewardsFailed
 from ..rewards.scores import Scores
 from ..rollouts.chat import Chat
-from ..rollouts.collect import collect
+from ..rollouts.collect import Batch, OnFinished, collect
 from ..rollouts.engine import Sampling
+from ..rollouts.pool import Pool
 from ..rollouts.record import RecordWriter, Rollout, StopReason
 from ..rollouts.scoring import scored_rollouts
 from .advantages import advantages, permuted
@@ -44,6 +46,7 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
         quality: name of the reward that goes into the records as the job's own measure.
         run: the run's name in its records.
         records: folder of the record files.
+        limits: what a rollout may use, in place of the environment's own.
         shuffle_rewards: permute rewards within each group (the control of a proof).
         dynamic_sampling: rounds in which groups without a signal are replaced by others; 0 for none.
     """
@@ -65,6 +68,7 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
         chat: Chat,
         run: str,
         records: Path,
+        limits: RolloutLimits | None = None,
         shuffle_rewards: bool = False,
         dynamic_sampling: int = 0,
         **kwargs: Any,
@@ -76,6 +80,7 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
             processing_class=chat.tokenizer, **kwargs,
         )  # fmt: skip
         self.env, self.rows, self.executor, self.quality, self.chat = env, list(rows), executor, quality, chat
+        self.pool, self.rollout_limits = Pool(env), limits or env.limits
         self.run, self.shuffle_rewards, self.dynamic_sampling = run, shuffle_rewards, dynamic_sampling
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         self.writer = RecordWriter(records, "train" if world == 1 else f"train-rank{rank}")
@@ -128,7 +133,7 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
         """Collect and score; how long generation took, and what rewards logged, go into the metrics."""
         metrics = self._metrics[mode]
 
-        def collected(on_finished: Callable[[int, Rollout, Any], None]) -> list[Rollout]:
+        def collected(on_finished: OnFinished) -> list[Rollout]:
             began = time.perf_counter()
             rollouts = self._collect(rows, on_finished)
             seconds = time.perf_counter() - began
@@ -179,16 +184,16 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
         self._metrics[mode]["refilled_groups"].append(refilled)
         return left
 
-    def _collect(self, rows: Sequence[Row], on_finished: Callable[[int, Rollout, Any], None]) -> list[Rollout]:
+    def _collect(self, rows: Sequence[Row], on_finished: OnFinished) -> list[Rollout]:
         step = self.state.global_step
-        self.engine.sync(None, step)
+        self.sync(step)
         seen = self._rows_of_step[1] if self._rows_of_step[0] == step else 0
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         self._rows_of_step = (step, seen + len(rows) * world)
         return collect(
-            self.engine, self.chat, self.env, rows, self.sampling(),
-            run=self.run, step=step, split="train", seed=self.args.seed, group_size=self.num_generations,
-            first_row=seen + rank * len(rows), context=context_length(self.model.config), on_finished=on_finished,
+            self.engine, self.chat, self.pool, rows, self.sampling(),
+            Batch(self.run, step, "train", self.args.seed, self.num_generations, seen + rank * len(rows)),
+            context=context_length(self.model.config), limits=self.rollout_limits, on_finished=on_finished,
         )  # fmt: skip
 
     def sampling(self) -> Sampling:
@@ -231,9 +236,10 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
 
     def _batch(self, rollouts: Sequence[Rollout]) -> dict[str, Any]:
         device, pad_id = self.accelerator.device, self.chat.tokenizer.pad_token_id
-        prompts = [torch.tensor(rollout.prompt_ids) for rollout in rollouts]
-        completions = [torch.tensor(rollout.completion_ids) for rollout in rollouts]
-        masks = [torch.tensor(rollout.env_mask) for rollout in rollouts]
+        # An environment that failed at once left not even a prompt.
+        prompts = [torch.tensor(rollout.prompt_ids or [pad_id]) for rollout in rollouts]
+        completions = [torch.tensor(rollout.completion_ids, dtype=torch.long) for rollout in rollouts]
+        masks = [torch.ones_like(completion) for completion in completions]
         if self.mask_truncated_completions:
             cut = [rollout.stop_reason == StopReason.LENGTH for rollout in rollouts]
             masks = [mask * (not is_cut) for mask, is_cut in zip(masks, cut, strict=True)]
@@ -247,8 +253,11 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
             "completion_ids": completion_ids,
             "completion_mask": completion_mask,
             "advantages": torch.tensor([r.advantage for r in rollouts], dtype=torch.float32, device=device),
-            "num_items_in_batch": self.accelerator.gather(completion_mask.sum()).sum(),
         }
+        written = [torch.tensor(rollout.env_mask, dtype=torch.long) for rollout in rollouts]
+        if self.tools_reply:
+            batch["tool_mask"] = pad(written, padding_value=0, padding_side="right").to(device)
+        batch["num_items_in_batch"] = self.accelerator.gather((completion_mask * batch.get("tool_mask", 1)).sum()).sum()
         batch.update(self._fixed_logps(batch))
         return batch
 
@@ -277,6 +286,11 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
                     fixed["ref_per_token_logps"] = logps(self.model)
         return fixed
 
+    @property
+    def tools_reply(self) -> bool:
+        """Whether completions hold tokens that the policy did not write; the same on every rank."""
+        return bool(tools_of(self.env))
+
     def _log_rollouts(self, rollouts: Sequence[Rollout], mode: str) -> None:
         lengths = [rollout.tokens_out for rollout in rollouts]
         metrics = self._metrics[mode]
@@ -285,6 +299,11 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
         metrics["completions/clipped_ratio"].append(
             float(np.mean([r.stop_reason == StopReason.LENGTH for r in rollouts]))
         )
+        if self.tools_reply:
+            calls = sum(rollout.tool_calls for rollout in rollouts)
+            metrics["tools/call_frequency"].append(calls / len(rollouts))
+            metrics["tools/failure_frequency"].append(sum(r.tool_errors for r in rollouts) / max(calls, 1))
+            metrics["turns"].append(float(np.mean([rollout.turns for rollout in rollouts])))
         metrics["quality"].append(_mean([r.quality for r in rollouts if r.quality is not None]))
 
 

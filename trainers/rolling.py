@@ -22,6 +22,10 @@ class Rolling:
     """Rollouts decoded at once."""
     _engine: Engine | None = None
 
+    def sync(self, step: int) -> None:
+        """Let the engine sample from the policy as it is after `step` optimizer steps; a collective call."""
+        self.engine.sync(self.model, step)
+
     @property
     def engine(self) -> Engine:
         """Samples from the policy as it is now."""

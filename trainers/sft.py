@@ -1,6 +1,6 @@
 """Supervised fine-tuning on worked answers: the embedded model's warm start, and a proof's reference row.
 
-Always true here: the loss is on the answer and its end token alone, and what the model reads is rendered exactly as in
+Always true here: the loss is on what the policy writes and its end tokens alone, never on what tools reply, and what the model reads is rendered exactly as in
 rollouts. It stands on transformers' Trainer: TRL's scores every position where there is no Triton, the prompt's too, which
 on a CPU costs more than the model (`next_token_logits` scores the answers').
 """
@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from ..envs.core import Environment, Row
+from ..envs.core import Environment, Row, tools_of
 from ..rollouts.chat import Chat
-from ..rollouts.collect import opening
+from ..rollouts.scripted import demonstrated
 from .checkpoints import SafeCheckpoints
 from .rolling import Rolling, next_token_logits
 
@@ -25,13 +25,13 @@ Example = dict[str, list[int]]
 
 
 def worked_examples(env: Environment, chat: Chat, rows: Sequence[Row]) -> list[Example]:
-    """Each row with the oracle's answer as token ids: `prompt_ids`, and `answer_ids` up to the end token."""
-    examples = []
-    for row in rows:
-        answer = chat.tokenizer(env.oracle(row), add_special_tokens=False)["input_ids"]
-        answer_ids = [*answer, chat.tokenizer.eos_token_id]
-        examples.append({"prompt_ids": chat.prompt_ids(opening(env, row)), "answer_ids": answer_ids})
-    return examples
+    """Each row as `env.demonstrate` works it, as token ids: `prompt_ids`, `answer_ids`, and `written` (1 for the policy's own)."""
+    if tools_of(env):
+        chat.learn_to_parse()
+    return [
+        {"prompt_ids": rollout.prompt_ids, "answer_ids": rollout.completion_ids, "written": rollout.env_mask}
+        for rollout in demonstrated(env, chat, rows)
+    ]
 
 
 class Supervised(SafeCheckpoints, Rolling, Trainer):
@@ -73,7 +73,8 @@ def batch_of(examples: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor
         left, right = P - len(e["prompt_ids"]), C - len(e["answer_ids"])
         ids.append([pad_id] * left + e["prompt_ids"] + e["answer_ids"] + [pad_id] * right)
         mask.append([0] * left + [1] * (P + C - left - right) + [0] * right)
-        labels.append(e["answer_ids"] + [IGNORED] * right)
+        own = [token if mine else IGNORED for token, mine in zip(e["answer_ids"], e["written"], strict=True)]
+        labels.append(own + [IGNORED] * right)
     return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask), "labels": torch.tensor(labels)}
 
 

@@ -1,10 +1,11 @@
+import asyncio
 import math
 from collections import Counter
 
 import numpy as np
 import pytest
 import torch
-from journeyman.rollouts.engine import Request, Sampling, uniforms
+from journeyman.rollouts.engine import Request, Sampling, SyncFailed, complete_all, uniforms
 from journeyman.rollouts.record import StopReason
 from journeyman.rollouts.transformers_engine import TransformersEngine, cut, sample
 from scipy.stats import chisquare
@@ -30,7 +31,7 @@ def complete(model, prompts, sampling, rows=None, eos=(EOS,), seed=3, step=2, **
     engine = TransformersEngine(model, PAD, list(eos), **options)
     numbers = range(len(prompts)) if rows is None else rows
     requests = [Request(prompt, (seed, step, row)) for prompt, row in zip(prompts, numbers, strict=True)]
-    return dict(engine.generate(requests, sampling))
+    return dict(enumerate(complete_all(engine, requests, sampling)))
 
 
 def test_greedy_is_what_transformers_generates(model):
@@ -187,8 +188,15 @@ def test_prompts_are_prefilled_once_and_finished_rows_leave(model):
 def test_rows_come_as_they_finish_and_each_one_once(model):
     engine = TransformersEngine(model, PAD, [EOS, 4, 9, 17, 23])
     requests = [Request(prompt, (3, 2, i)) for i, prompt in enumerate(PROMPTS * 4)]
-    order = list(engine.generate(requests, Sampling(8)))
+    order = []
 
+    async def one(i, request):
+        order.append((i, await engine.complete(request, Sampling(8))))
+
+    async def together():
+        await asyncio.gather(*(one(i, request) for i, request in enumerate(requests)))
+
+    asyncio.run(together())
     assert sorted(i for i, _ in order) == list(range(20))
     assert [len(c.ids) for _, c in order] == sorted(len(c.ids) for _, c in order)
     assert all(0 < c.first_token_s <= c.latency_s for _, c in order)
@@ -216,6 +224,6 @@ def test_sync_moves_the_version_and_refuses_another_model(model):
     engine.sync(model, 8)
 
     assert engine.policy_version == 8
-    with pytest.raises(RuntimeError, match="another"):
+    with pytest.raises(SyncFailed, match="another"):
         engine.sync(object(), 9)
     assert engine.policy_version == 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from journeyman.rollouts.chat import Chat
-from journeyman.rollouts.engine import Request, Sampling
+from journeyman.rollouts.engine import Request, Sampling, complete_all
 from journeyman.rollouts.transformers_engine import TransformersEngine
 from journeyman.scripts.random_base import COMMON, LIKE, main
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config
@@ -30,7 +30,7 @@ def test_a_small_one_loads_and_samples(tmp_path, capsys):
     chat = Chat(AutoTokenizer.from_pretrained(folder), {"enable_thinking": False})
     ids = chat.prompt_ids([{"role": "user", "content": "2+2?"}])
     engine = TransformersEngine(model, chat.tokenizer.pad_token_id, [chat.tokenizer.eos_token_id])
-    [(_, completion)] = engine.generate([Request(ids, (0, 0, 0))], Sampling(4))
+    [completion] = complete_all(engine, [Request(ids, (0, 0, 0))], Sampling(4))
     assert len(completion.ids) == 4
     assert isinstance(chat.answer(completion.ids), str)
 
