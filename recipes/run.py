@@ -25,13 +25,15 @@ from transformers import TrainerState
 from ..configs import BadInput, Stopped
 from ..evals.measure import measure, sampling_of
 from ..rewards.executor import Executor
+from ..rollouts.adapter_files import adapter_state
 from ..rollouts.chat import Chat
 from ..rollouts.collect import Batch
+from ..rollouts.pool import Pool
 from ..rollouts.record import RecordWriter, compact
 from ..trainers.callbacks import LiveLine, Metrics, StopOnSignal, TimeLimit, Validation
 from ..trainers.checkpoints import check_room, last_whole
 from ..trainers.config import RunConfig
-from ..trainers.models import adapter_state, base_path, load_base, restore_adapter, save_adapter, update_norm
+from ..trainers.models import base_path, load_base, restore_adapter, save_adapter, update_norm
 from ..trainers.rolling import Rolling, context_length
 from ..trainers.run_folder import RunFolder, now, run_facts
 from .preflight import Job, check_model, prepare
@@ -218,12 +220,13 @@ def _validator(config: RunConfig, job: Job, trainer: Rolling, folder: RunFolder)
     mine = [job.validation[i % len(job.validation)] for i in range(rank * each, (rank + 1) * each)]
     own = max(0, min(each, len(job.validation) - rank * each))
     sampling, k = sampling_of(config.evaluation, config.max_tokens), int(config.evaluation["k"])
+    pool = Pool(job.env)
     executor = Executor(job.executor.rewards)  # its own count of failures: none of them stops a run
 
     def quality(step: int) -> float:
         trainer.sync(step)
         rollouts = measure(
-            trainer.engine, chat, trainer.pool, mine, executor, job.quality, sampling,
+            trainer.engine, chat, pool, mine, executor, job.quality, sampling,
             Batch(config.name, step, "validation", config.seed, k, rank * each),
             context=context_length(trainer.model.config), limits=config.limits(job.env),
         )[: own * k]  # fmt: skip

@@ -229,9 +229,7 @@ def _joined(a: _Batch, b: _Batch) -> _Batch:
             )
     for mine, other in zip(a.cache.layers, b.cache.layers, strict=True):
         mine.keys, mine.values = torch.cat([mine.keys, other.keys]), torch.cat([mine.values, other.values])
-    return _Batch(
-        a.numbers + b.numbers, a.cache, torch.cat([a.mask_BT, b.mask_BT]), torch.cat([a.token_B, b.token_B])
-    )
+    return _Batch(a.numbers + b.numbers, a.cache, torch.cat([a.mask_BT, b.mask_BT]), torch.cat([a.token_B, b.token_B]))
 
 
 def _sampled(logits_BV: torch.Tensor, rows: Sequence[_Row]) -> tuple[torch.Tensor, torch.Tensor]:

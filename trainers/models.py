@@ -19,7 +19,7 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub.errors import HFValidationError
-from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import LoraConfig, PeftModel, set_peft_model_state_dict
 from peft.utils.other import get_pattern_key
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -139,16 +139,6 @@ def _from_pretrained(cls: Any, config: RunConfig, path: str, **options: Any) -> 
             f"{config.path}: model_name_or_path: '{path}' can't be loaded; check the name and the connection (or "
             f"HF_HUB_OFFLINE), give a folder, or use 'nano' ({type(error).__name__}: {reason})"
         ) from error
-
-
-def adapter_state(model: Any) -> dict[str, torch.Tensor]:
-    """A copy of the adapter's tensors on the CPU, whole also where they are sharded (a collective call then)."""
-    state = {}
-    # Without this PEFT would add the whole embedding where the adapter has a part in it.
-    for name, tensor in get_peft_model_state_dict(model, save_embedding_layers=False).items():
-        whole = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-        state[name] = whole.detach().cpu().clone().contiguous()
-    return state
 
 
 def save_adapter(model: Any, state: Mapping[str, torch.Tensor], chat: Chat, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Supervised fine-tuning on worked answers: the embedded model's warm start, and a proof's reference row.
 
-Always true here: the loss is on what the policy writes and its end tokens alone, never on what tools reply, and what the model reads is rendered exactly as in
-rollouts. It stands on transformers' Trainer: TRL's scores every position where there is no Triton, the prompt's too, which
+Always true here: the loss is on what the policy writes and its end tokens alone, never on what tools reply, and what the
+model reads is what it reads in rollouts. It stands on transformers' Trainer: TRL's scores every position where there is no Triton, the prompt's too, which
 on a CPU costs more than the model (`next_token_logits` scores the answers').
 """
 
@@ -25,7 +25,7 @@ Example = dict[str, list[int]]
 
 
 def worked_examples(env: Environment, chat: Chat, rows: Sequence[Row]) -> list[Example]:
-    """Each row as `env.demonstrate` works it, as token ids: `prompt_ids`, `answer_ids`, and `written` (1 for the policy's own)."""
+    """Each row as `env.demonstrate` works it, as ids: `prompt_ids`, `answer_ids`, and `written` (1 for the policy's own)."""
     if tools_of(env):
         chat.learn_to_parse()
     return [

@@ -1,0 +1,95 @@
+"""The adapter on its way to an engine: its tensors, and versioned folders of them in shared memory.
+
+Always true here: a folder holds one version and is whole under its name; the tensors in it are copies, so that an engine which
+scales them in place touches nobody's; the last two versions are kept, older ones go.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import get_peft_model_state_dict
+from safetensors.torch import save_file
+
+SHARED_MEMORY = Path("/dev/shm")
+KEPT = 2
+
+
+def adapter_state(model: Any) -> dict[str, torch.Tensor]:
+    """A copy of the adapter's tensors on the CPU, whole also where they are sharded (a collective call then)."""
+    state = {}
+    # Without this PEFT would add the whole embedding where the adapter has a part in it.
+    for name, tensor in get_peft_model_state_dict(model, save_embedding_layers=False).items():
+        whole = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+        state[name] = whole.detach().cpu().clone().contiguous()
+    return state
+
+
+class AdapterFiles:
+    """Writes versions of an adapter where engines on this machine can read them.
+
+    Args:
+        folder: where; shared memory where None, or the folder for temporary files where that is too small.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._given = folder
+        self.folder: Path | None = None
+        self._config = ""
+
+    def write(self, model: Any, version: int) -> tuple[Path, int]:
+        """Write the adapter of `model` (PEFT, unwrapped) as `policy-v<version>`: its folder, and its bytes."""
+        state = adapter_state(model)
+        size = sum(tensor.nbytes for tensor in state.values())
+        if self.folder is None:
+            place = self._given or _place(KEPT * size + size)
+            self.folder = Path(tempfile.mkdtemp(prefix=f"journeyman-{os.getpid()}-", dir=place))
+            self._config = json.dumps(_plain(model.peft_config["default"].to_dict()), indent=1)
+        final, partial = self.folder / f"policy-v{version}", self.folder / f".policy-v{version}"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        (partial / "adapter_config.json").write_text(self._config, encoding="utf-8")
+        save_file(state, partial / "adapter_model.safetensors")
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+        for old in sorted(self.folder.glob("policy-v*"), key=_number)[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+        return final, size
+
+    def close(self) -> None:
+        """Remove all of them."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder = None
+
+
+def _number(path: Path) -> int:
+    return int(path.name.rpartition("-v")[2])
+
+
+def _place(needed: int) -> Path:
+    """Shared memory where it is there and has room (a container's has 64 MB), else the folder for temporary files."""
+    if (
+        SHARED_MEMORY.is_dir()
+        and os.access(SHARED_MEMORY, os.W_OK)
+        and shutil.disk_usage(SHARED_MEMORY).free > 2 * needed
+    ):
+        return SHARED_MEMORY
+    return Path(tempfile.gettempdir())
+
+
+def _plain(value: Any) -> Any:
+    """A PEFT configuration as JSON has it."""
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(_plain(entry) for entry in value)
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
