@@ -31,6 +31,19 @@ def adapter_state(model: Any) -> dict[str, torch.Tensor]:
     return state
 
 
+def at_scale_one(model: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The adapter of `model` (PEFT) as (configuration, tensors) with every layer's scale multiplied into its `lora_B`.
+
+    Engines read `lora_alpha` and `r`, and vLLM nothing of `alpha_pattern`: at scale 1 there is nothing to misread.
+    """
+    config, state = model.peft_config["default"].to_dict(), adapter_state(model)
+    for name, layer in model.named_modules():
+        key = f"{name}.lora_B.weight"
+        if key in state:
+            state[key] *= layer.scaling["default"]
+    return {**config, "lora_alpha": config["r"], "use_rslora": False, "alpha_pattern": {}, "rank_pattern": {}}, state
+
+
 class AdapterFiles:
     """Writes versions of an adapter where engines on this machine can read them.
 
@@ -45,12 +58,12 @@ class AdapterFiles:
 
     def write(self, model: Any, version: int) -> tuple[Path, int]:
         """Write the adapter of `model` (PEFT, unwrapped) as `policy-v<version>`: its folder, and its bytes."""
-        state = adapter_state(model)
+        config, state = at_scale_one(model)
         size = sum(tensor.nbytes for tensor in state.values())
         if self.folder is None:
             place = self._given or _place(KEPT * size + size)
             self.folder = Path(tempfile.mkdtemp(prefix=f"journeyman-{os.getpid()}-", dir=place))
-            self._config = json.dumps(_plain(model.peft_config["default"].to_dict()), indent=1)
+            self._config = json.dumps(_plain(config), indent=1)
         final, partial = self.folder / f"policy-v{version}", self.folder / f".policy-v{version}"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
