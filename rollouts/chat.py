@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jinja2.exceptions import TemplateError
+from transformers.utils import get_json_schema
 from trl.chat_template_utils import add_response_schema, parse_response
 
 from ..configs.errors import BadInput
@@ -39,6 +40,7 @@ class Chat:
             tokenizer.pad_token = tokenizer.eos_token
         self._merge_system = not self._takes_system()
         self._before_reply: dict[str, list[int]] = {}
+        self._schemas: dict[Callable[..., Any], dict[str, Any]] = {}
 
     def text(self, messages: Messages, tools: Tools = (), generation: bool = True) -> str:
         """The messages as the model reads them, up to where its answer begins (where `generation`).
@@ -49,8 +51,8 @@ class Chat:
         try:
             return str(
                 self.tokenizer.apply_chat_template(
-                    self._merged(messages), tools=list(tools) or None, tokenize=False, add_generation_prompt=generation,
-                    **self.template_kwargs,
+                    self._merged(messages), tools=self._described(tools) or None, tokenize=False,
+                    add_generation_prompt=generation, **self.template_kwargs,
                 )
             )  # fmt: skip
         except TemplateError as error:
@@ -90,13 +92,18 @@ class Chat:
         Args:
             prefix_ids: everything that came before the completion.
         """
-        return dict(parse_response(self.tokenizer, list(completion_ids), list(prefix_ids), list(tools)))
+        end, start = self.tokenizer.eos_token_id, len(prefix_ids)
+        while start and prefix_ids[start - 1] != end:
+            start -= 1
+        turn = list(prefix_ids[start:])  # the rest tells nothing about this turn, and takes long to read
+        return dict(parse_response(self.tokenizer, list(completion_ids), turn, self._described(tools)))
 
     def tool_reply_ids(self, tool_messages: Messages) -> list[int]:
         """What stands between a turn's end token and the next turn, with the tools' replies in it.
 
         Nothing that was sampled is rendered: the template is asked about a made-up call with the same replies, and what
-        comes after the call is kept.
+        comes after the call is kept. How the template writes the call itself does not matter: Qwen3's drops the thoughts
+        of a turn once something follows it.
 
         Raises:
             BadInput: the template renders the replies into what stands before them.
@@ -107,15 +114,34 @@ class Chat:
         ]  # fmt: skip
         key = str(tool_messages[0]["name"])
         if key not in self._before_reply:
-            ids = self.ids(self.text(before, generation=False))
-            ends = [i for i, token in enumerate(ids) if token == self.tokenizer.eos_token_id]
-            # Up to the end token, which the policy wrote; a line break after it is the template's.
-            self._before_reply[key] = ids[: ends[-1] + 1] if ends else ids
+            self._before_reply[key] = self._up_to_reply(before, key)
         known = self._before_reply[key]
         ids = self.ids(self.text([*before, *tool_messages]))
         if ids[: len(known)] != known:
             raise BadInput("the model's chat template changes a turn once a tool has replied; use another template")
         return ids[len(known) :]
+
+    def _up_to_reply(self, before: Messages, name: str) -> list[int]:
+        """Token ids of `before` as they stand ahead of a tool's reply, their last end token included.
+
+        The policy wrote that token; a line break after it is the template's.
+        """
+        end = self.tokenizer.eos_token_id
+        alone = self.ids(self.text(before, generation=False))
+        ids = self.ids(self.text([*before, {"role": "tool", "name": name, "content": "-"}]))
+        ends = [i for i, token in enumerate(ids) if token == end]
+        ended = alone.count(end)
+        return ids[: ends[ended - 1] + 1] if 0 < ended <= len(ends) else alone
+
+    def _described(self, tools: Tools) -> list[dict[str, Any]]:
+        """The schema of each tool, worked out of a function once: each rollout has methods of its own environment."""
+        found = []
+        for tool in tools:
+            function = getattr(tool, "__func__", tool)
+            if function not in self._schemas:
+                self._schemas[function] = get_json_schema(tool)
+            found.append(self._schemas[function])
+        return found
 
     def _merged(self, messages: Messages) -> Messages:
         if not self._merge_system or messages[0]["role"] != "system" or len(messages) < 2:

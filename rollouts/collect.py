@@ -75,11 +75,17 @@ async def collecting(
             on_finished(i, rollout, env)
         return rollout
 
-    rollouts = asyncio.gather(*(one(i, row) for i, row in enumerate(rows)))
+    tasks = [asyncio.ensure_future(one(i, row)) for i, row in enumerate(rows)]
+    rollouts = asyncio.gather(*tasks)
     try:
         if engine.in_step:
             await engine.keep_in_step(rollouts)
         return list(await rollouts)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
     finally:
         for env in held:  # only now: a reward of the whole group may still have read it
             pool.give(env)
@@ -99,6 +105,9 @@ async def _tried(
             pool.discard(env)
             if last:
                 rollout.stop_reason, rollout.error = StopReason.ERROR.value, f"environment: {failed}"
+        except BaseException:
+            pool.discard(env)
+            raise
     return rollout, None
 
 

@@ -52,10 +52,13 @@ class Play:
         except Exception as error:
             raise EnvironmentFailed(f"reset: {type(error).__name__}: {error}") from error
         rollout.prompt_ids = self._prompt_ids(row, rollout.messages, list(tools.values()))
+        limit = asyncio.timeout(self.limits.seconds)
         try:
-            async with asyncio.timeout(self.limits.seconds):
+            async with limit:
                 rollout.stop_reason = (await self._turns(rollout, env, tools)).value
         except TimeoutError:
+            if not limit.expired():  # the engine's own
+                raise
             rollout.stop_reason = StopReason.TIMEOUT.value
         rollout.latency_s = time.perf_counter() - began
 
@@ -65,7 +68,7 @@ class Play:
             completion = await self.engine.complete(
                 Request(
                     [*rollout.prompt_ids, *rollout.completion_ids], (rollout.seed, rollout.step, rollout.row),
-                    rollout.turns, rollout.messages,
+                    rollout.turns, list(rollout.messages),
                 ),
                 replace(self.sampling, max_tokens=room),
             )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from ..envs.core import Environment, keeps_state
+from .tools import busy
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +27,10 @@ class Pool:
         return self._idle.pop() if self._idle else self.env.another()
 
     def give(self, env: Environment) -> None:
-        """Back for the next rollout, which resets it."""
-        if not self.shared:
+        """Back for the next rollout, which resets it; one that a slow tool still works in is closed instead."""
+        if busy(env):
+            self.discard(env)
+        elif not self.shared:
             self._idle.append(env)
 
     def discard(self, env: Environment) -> None:
