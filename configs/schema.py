@@ -57,6 +57,10 @@ class JobConfig:
     """Rollouts decoded at once; lower it where the key-value cache does not fit."""
     limits: dict[str, Any] = field(default_factory=dict)
     """Laid on the environment's own limits of a rollout: `turns`, `tokens`, `seconds`, `tool_seconds`, `observation`."""
+    vllm_options: dict[str, Any] = field(default_factory=dict)
+    """With `use_vllm`: fields of vLLM's `EngineArgs`, passed through, such as `enforce_eager` or `max_num_batched_tokens`."""
+    vllm_sync: Literal["auto", "adapter", "merged"] = "auto"
+    """How the adapter gets into vLLM: as an adapter of its own, merged into its weights, or whichever is faster here."""
     max_error_rate: float = 0.1
     """The largest share of rollouts a reward may fail on before the run stops with its traceback."""
     max_seconds: float | None = None

@@ -99,7 +99,7 @@ class Environment:
         return str(row["answer"])
 
     def oracle_turn(self, row: Row, messages: Sequence[Mapping[str, Any]]) -> str:
-        """What the oracle writes next, tool calls as the model's chat template has them; a job without tools needs `oracle` alone.
+        """What the oracle writes next, with tool calls as chat templates have them; a job without tools needs `oracle` alone.
 
         Args:
             messages: the rollout so far, its prompt included.

@@ -14,7 +14,9 @@ from typing import Any
 from ..configs import BadInput
 from ..rollouts.chat import Chat
 from ..trainers.config import RunConfig
+from ..trainers.engines import plan_of
 from ..trainers.grpo import Trainer
+from ..trainers.rolling import context_length
 from ..trainers.run_folder import RunFolder
 from .command import run_recipe
 from .preflight import Job
@@ -25,7 +27,9 @@ def build(config: RunConfig, args: Any, job: Job, model: Any, chat: Chat, folder
     """The GRPO trainer of a run; what its update leaves out, and why it does not leave out the rest, goes into run.json."""
     trainer = Trainer(
         model, args, env=job.env, rows=job.train, executor=job.executor, quality=job.quality, chat=chat, run=config.name,
-        records=folder.records, limits=config.limits(job.env), shuffle_rewards=config.job.shuffle_rewards,
+        records=folder.records, limits=config.limits(job.env),
+        plan=plan_of(config, args, job.env, context_length(model.config) or 4096),
+        shuffle_rewards=config.job.shuffle_rewards,
         dynamic_sampling=config.job.dynamic_sampling_rounds if config.job.dynamic_sampling else 0,
     )  # fmt: skip
     trainer.limits = replace(trainer.limits, tokens=config.job.forward_tokens)

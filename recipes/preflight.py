@@ -14,6 +14,7 @@ from ..rewards import Failure, Reward, Scored
 from ..rewards.executor import Executor
 from ..rollouts.chat import Chat
 from ..trainers.config import RunConfig
+from ..trainers.engines import check_engine
 from ..trainers.rolling import context_length
 
 
@@ -37,6 +38,7 @@ def prepare(config: RunConfig, processes: int = 1) -> Job:
             and rows lack, a reward that fails on the right answers, groups that straddle ranks.
     """
     check_batch(config, processes)
+    check_engine(config)
     env, rewards, quality = config.environment(), config.rewards(), config.quality()
     train = env.tasks("train", config.seed, config.job.train_rows)
     validation = env.tasks("validation", 0)[: config.job.validation_rows]

@@ -28,12 +28,13 @@ from ..rewards.executor import Executor
 from ..rollouts.adapter_files import adapter_state
 from ..rollouts.chat import Chat
 from ..rollouts.collect import Batch
+from ..rollouts.engine import SyncFailed
 from ..rollouts.pool import Pool
 from ..rollouts.record import RecordWriter, compact
 from ..trainers.callbacks import LiveLine, Metrics, StopOnSignal, TimeLimit, Validation
 from ..trainers.checkpoints import check_room, last_whole
 from ..trainers.config import RunConfig
-from ..trainers.models import base_path, load_base, restore_adapter, save_adapter, update_norm
+from ..trainers.models import base_checksum, base_path, load_base, restore_adapter, save_adapter, update_norm
 from ..trainers.rolling import Rolling, context_length
 from ..trainers.run_folder import RunFolder, now, run_facts
 from .preflight import Job, check_model, prepare
@@ -130,15 +131,21 @@ def _fit(config: RunConfig, job: Job, trainer: Any, folder: RunFolder, checkpoin
     trainer.remove_callback(transformers.PrinterCallback)
     for callback in callbacks:
         trainer.add_callback(callback)
-    began = time.monotonic()
+    began, base = time.monotonic(), base_checksum(trainer.model)
     try:
         if not _already_trained(trainer, checkpoint):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         signals.restore()
+        trainer.close_engine()
     seconds = time.monotonic() - began
     if signals.stopped and trainer.state.global_step < trainer.state.max_steps:
         return True
+    if base_checksum(trainer.model) != base:
+        raise SyncFailed(
+            f"{folder.path}: the base model's own weights changed during the run, which only its adapter may; the adapter is "
+            "not saved, since it fits no base that anyone has"
+        )
     trainer.accelerator.wait_for_everyone()
     unwrapped = trainer.accelerator.unwrap_model(trainer.model)
     last = state = adapter_state(unwrapped)
@@ -154,7 +161,7 @@ def _fit(config: RunConfig, job: Job, trainer: Any, folder: RunFolder, checkpoin
             adapter_step=trainer.state.global_step if state is last else validation.best[1],
             train_seconds=round(earlier + seconds, 1),
             validation=validation.best[0] if math.isfinite(validation.best[0]) else None,
-            update_norm=update_norm(last, config.lora),
+            update_norm=update_norm(last, config.lora), engine=dict(trainer.engine_facts), base_checksum=base,
         )  # fmt: skip
     if not trainer.sharded:
         restore_adapter(unwrapped, state)

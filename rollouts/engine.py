@@ -127,7 +127,7 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 
 
 def uniforms(stream: tuple[int, int, int], n: int, turn: int = 0) -> np.ndarray:
-    """The first `n` uniform numbers in [0, 1) of a turn's own stream: Philox, keyed by (seed, step, row), counting from the turn."""
+    """The first `n` uniform numbers in [0, 1) of a turn: Philox, keyed by (seed, step, row), its counter set by the turn."""
     return np.random.Generator(_philox(stream, turn)).random(n)
 
 

@@ -75,12 +75,16 @@ def _diagnosis(
     for factor in _factors(model):
         with _scaled(model, factor):
             if _gap(model, fresh, second) <= found.bound:
-                return f"wrong scale: the engine applies the adapter {factor:g} times as strongly as the trainer; {what}"
+                return (
+                    f"wrong scale: the engine applies the adapter {factor:g} times as strongly as the trainer; {what}"
+                )
     return f"the engine does not sample from the trainer's policy; {what}: check that both load the same base in the same dtype"
 
 
 def _factors(model: Any) -> list[float]:
-    scales = {scale for m in model.modules() for scale in getattr(m, "scaling", {}).values() if isinstance(scale, int | float)}
+    scales = {
+        scale for m in model.modules() for scale in getattr(m, "scaling", {}).values() if isinstance(scale, int | float)
+    }
     return sorted({f for scale in scales if scale for f in (1 / scale, scale)} | {0.5, 2.0})
 
 
@@ -124,7 +128,9 @@ def _moved(model: Any, prompt: Sequence[int], bound: float) -> Iterator[float]:
                 p.data.copy_(noise.to(p.device, p.dtype))
             distance = float(np.abs(logprobs_of(model, prompt[:-TOKENS], tail) - base).max())
         if distance < MOVED * bound:
-            raise SyncFailed("the adapter changes nothing: whatever its weights, the trainer's own log-probs stay as they are")
+            raise SyncFailed(
+                "the adapter changes nothing: whatever its weights, the trainer's own log-probs stay as they are"
+            )
         yield distance
     finally:
         for p, saved in zip(parameters, before, strict=True):

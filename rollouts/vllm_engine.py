@@ -60,7 +60,7 @@ class VllmEngine(Stepping):
         self.llm = _started(
             {
                 "model": path, "dtype": dtype, "max_num_seqs": rows, "logprobs_mode": "processed_logprobs", "seed": 0,
-                "disable_log_stats": True, "generation_config": "vllm", "skip_tokenizer_init": True,
+                "disable_log_stats": True, "generation_config": "vllm", "skip_tokenizer_init": True, "use_tqdm_on_load": False,
                 **way.engine_options(), **(options or {}),
             }
         )  # fmt: skip
@@ -104,8 +104,8 @@ class VllmEngine(Stepping):
         """Nothing was computed under this version before its first request, so nothing can have been cached for it."""
         if self._fresh and cached:
             raise SyncFailed(
-                f"stale prefix cache: the first request under policy version {self.policy_version} read {cached} tokens that were "
-                "cached under another; the engine must start each version with an empty cache (reset_prefix_cache)"
+                f"stale prefix cache: the first request under policy version {self.policy_version} read {cached} tokens that "
+                "were cached under another; the engine must start each version with an empty cache (reset_prefix_cache)"
             )
         self._fresh = False
 
@@ -152,6 +152,8 @@ def _started(options: dict[str, Any]) -> Any:
     if cpu:
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # the trainer works on the same cores
         options.setdefault("kv_cache_memory_bytes", CPU_CACHE_BYTES)
+        # A part of a prompt that is read alone takes back its random number, which no generator on a CPU can.
+        options.setdefault("enable_chunked_prefill", False)
     if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
         options.setdefault("distributed_executor_backend", "external_launcher")
     from vllm.engine.arg_utils import EngineArgs

@@ -37,7 +37,9 @@ class AdapterSync:
         """Fields of `EngineArgs`."""
         rank = next((r for r in RANKS if r >= self.rank), None)
         if rank is None:
-            raise BadInput(f"lora.r is {self.rank}; vLLM takes adapters of rank up to {RANKS[-1]}: use vllm_sync: merged")
+            raise BadInput(
+                f"lora.r is {self.rank}; vLLM takes adapters of rank up to {RANKS[-1]}: use vllm_sync: merged"
+            )
         return {"enable_lora": True, "max_lora_rank": rank, "max_loras": 1, "max_cpu_loras": 2}
 
     def attach(self, llm: Any) -> None:

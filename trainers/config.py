@@ -162,8 +162,6 @@ def load_config(job: str | Path, overrides: Mapping[str, Any] | None = None, rec
         raise BadInput(f"{path}: the key 'environment' is missing; it names the job, as module:Class or path.py:Class")
     if not job_config.rewards:
         raise BadInput(f"{path}: the key 'rewards' is missing; it lists reward functions, as module:function")
-    if values.get("use_vllm"):
-        raise BadInput(f"{path}: use_vllm: rollouts come from the transformers engine in this version; remove the key")
     if values.get("use_peft") is False:
         raise BadInput(
             f"{path}: use_peft: a run ends in an adapter, so only adapters are trained; remove the key, or set `lora`"

@@ -7,6 +7,8 @@ groups stay whole.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,8 +30,10 @@ from ..rollouts.chat import Chat
 from ..rollouts.collect import Batch, OnFinished, collect
 from ..rollouts.engine import Sampling
 from ..rollouts.pool import Pool
+from ..rollouts.proof import BOUNDS
 from ..rollouts.record import RecordWriter, Rollout, StopReason
 from ..rollouts.scoring import scored_rollouts
+from ..rollouts.vllm_start import Plan
 from .advantages import advantages, permuted
 from .checkpoints import SafeCheckpoints
 from .layout import dealt
@@ -47,6 +51,7 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
         run: the run's name in its records.
         records: folder of the record files.
         limits: what a rollout may use, in place of the environment's own.
+        plan: the vLLM engine to sample from; the trainer's own weights where None.
         shuffle_rewards: permute rewards within each group (the control of a proof).
         dynamic_sampling: rounds in which groups without a signal are replaced by others; 0 for none.
     """
@@ -69,18 +74,28 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
         run: str,
         records: Path,
         limits: RolloutLimits | None = None,
+        plan: Plan | None = None,
         shuffle_rewards: bool = False,
         dynamic_sampling: int = 0,
         **kwargs: Any,
     ) -> None:
         # Rows are looked up by number: what a row holds never goes through Arrow, which would fill in and reorder.
         dataset = Dataset.from_dict({"prompt": [row["prompt"] for row in rows], "number": list(range(len(rows)))})
+        own = copy.copy(args)
+        own.use_vllm = False  # TRL would start a vLLM of its own
         super().__init__(
-            model=model, reward_funcs=list(executor.rewards), args=args, train_dataset=dataset,
+            model=model, reward_funcs=list(executor.rewards), args=own, train_dataset=dataset,
             processing_class=chat.tokenizer, **kwargs,
         )  # fmt: skip
         self.env, self.rows, self.executor, self.quality, self.chat = env, list(rows), executor, quality, chat
         self.pool, self.rollout_limits = Pool(env), limits or env.limits
+        self.plan, self.use_vllm = plan, plan is not None
+        if plan is not None:
+            tools = tools_of(env)
+            self.sample_prompts = [chat.prompt_ids(row["prompt"], tools) for row in self.rows[:64]]
+            plain = self.top_p == 1 and not self.top_k and not self.min_p  # the engine's log-probs are after the cuts
+            dtype = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else next(self.model.parameters()).dtype
+            self.sampling_bound = BOUNDS.get(dtype, max(BOUNDS.values())) if plain else None
         self.run, self.shuffle_rewards, self.dynamic_sampling = run, shuffle_rewards, dynamic_sampling
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         self.writer = RecordWriter(records, "train" if world == 1 else f"train-rank{rank}")
@@ -100,13 +115,15 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
         """Where this rank stands between two generations, and what was chosen by trying: the layout of the update."""
         return {
             "step": self._step, "buffered": self._buffered_inputs, "rows_of_step": self._rows_of_step,
-            "limits": self.limits, "checked": self._checked,
+            "limits": self.limits, "checked": self._checked, "way": self.engine_facts.get("sync"),
         }  # fmt: skip
 
     def restore_extra(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         self._step, self._rows_of_step = state["step"], state["rows_of_step"]
         self.limits, self._checked = state["limits"], state["checked"]
+        if self.plan is not None and state.get("way"):
+            self.plan = dataclasses.replace(self.plan, way=state["way"])
         device, buffered = self.accelerator.device, state["buffered"]
         if buffered is not None:
             moved = [{k: v.to(device) if torch.is_tensor(v) else v for k, v in part.items()} for part in buffered]
@@ -258,6 +275,9 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
         if self.tools_reply:
             batch["tool_mask"] = pad(written, padding_value=0, padding_side="right").to(device)
         batch["num_items_in_batch"] = self.accelerator.gather((completion_mask * batch.get("tool_mask", 1)).sum()).sum()
+        if self.use_vllm:
+            sampled = [torch.tensor(rollout.logprobs, dtype=torch.float32) for rollout in rollouts]
+            batch["sampling_per_token_logps"] = pad(sampled, padding_value=0.0, padding_side="right").to(device)
         batch.update(self._fixed_logps(batch))
         return batch
 

@@ -141,6 +141,25 @@ def _from_pretrained(cls: Any, config: RunConfig, path: str, **options: Any) -> 
         ) from error
 
 
+@torch.no_grad()
+def base_checksum(model: Any) -> str:
+    """A sum over the bits of every frozen parameter on this rank: any that changed changes it, in all likelihood."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        if parameter.requires_grad:
+            continue
+        local = (parameter.to_local() if hasattr(parameter, "to_local") else parameter).detach().contiguous()
+        bits = local.view(torch.uint8).flatten()
+        first, second = torch.zeros((), dtype=torch.int64), torch.zeros((), dtype=torch.int64)
+        for part in bits[: bits.numel() // 4 * 4].view(torch.int32).split(2**24):
+            wide = part.long()
+            first += wide.sum().cpu()
+            second += (wide * wide).sum().cpu()
+        tail = bits[bits.numel() // 4 * 4 :].long().sum().cpu()
+        digest.update(f"{name} {int(first)} {int(second)} {int(tail)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
 def save_adapter(model: Any, state: Mapping[str, torch.Tensor], chat: Chat, folder: Path) -> None:
     """Write `state` as a PEFT adapter with tokenizer and chat template; what stood in `folder` before is replaced."""
     partial = folder.with_name(folder.name + ".partial")

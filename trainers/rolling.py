@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -10,6 +13,7 @@ from accelerate.utils import DistributedType
 from ..rollouts.chat import Chat, end_ids
 from ..rollouts.engine import Engine
 from ..rollouts.transformers_engine import TransformersEngine
+from ..rollouts.vllm_start import Plan, start
 
 
 class Rolling:
@@ -20,24 +24,41 @@ class Rolling:
     chat: Chat
     decode_rows: int = 1024
     """Rollouts decoded at once."""
+    plan: Plan | None = None
+    """The vLLM engine that the run wants; None for the engine that shares the trainer's weights."""
+    sample_prompts: Sequence[Sequence[int]] = ()
+    """Some of the job's prompts, for its start."""
+    engine_facts: Mapping[str, Any] = MappingProxyType({})
+    """What was found when the engine started, for run.json."""
     _engine: Engine | None = None
 
     def sync(self, step: int) -> None:
         """Let the engine sample from the policy as it is after `step` optimizer steps; a collective call."""
-        self.engine.sync(self.model, step)
+        self.engine.sync(self.model if self.plan is None else self.accelerator.unwrap_model(self.model), step)
 
     @property
     def engine(self) -> Engine:
         """Samples from the policy as it is now."""
-        if self._engine is None:
+        ends = end_ids(self.chat.tokenizer, getattr(self.model, "generation_config", None))
+        if self._engine is None and self.plan is not None:
+            model = self.accelerator.unwrap_model(self.model)
+            self._engine, self.engine_facts = start(self.plan, model, ends, self.sample_prompts)
+            if self.accelerator.is_main_process:
+                why = self.engine_facts.get("why", "as the config has it")
+                print(f"engine: vLLM, the adapter by way of '{self.engine_facts['sync']}' ({why})", file=sys.stderr)
+        elif self._engine is None:
             self._engine = TransformersEngine(
-                self.model,
-                self.chat.tokenizer.pad_token_id,
-                end_ids(self.chat.tokenizer, getattr(self.model, "generation_config", None)),
-                max_rows=self.decode_rows,
+                self.model, self.chat.tokenizer.pad_token_id, ends, max_rows=self.decode_rows,
                 any_rank=self.any_rank if self.sharded else None,
-            )
+            )  # fmt: skip
+            self.engine_facts = {"engine": "transformers"}
         return self._engine
+
+    def close_engine(self) -> None:
+        """Free what the engine holds; it starts again when it is asked."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
 
     @property
     def sharded(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from trl.models.utils import _ForwardRedirection
 
+from .correction import Correction
 from .layout import Chunk, Limits, live_rows, plan
 from .packed import packed_logps
 from .prefix import CacheDropped, full_logits_head, fused_head, shared_prefix_logps
@@ -53,7 +54,7 @@ def techniques(
     return {"prune": prune, "trim": trim, "shared prefix": share, "balance": balance}
 
 
-class LeanUpdate:
+class LeanUpdate(Correction):
     """Mixed in before `GRPOTrainer`."""
 
     args: Any
@@ -68,6 +69,8 @@ class LeanUpdate:
     pack_on_cpu = False
     """For tests: a dense mask over packed rows is slow."""
     _checked = False
+    _in_loss: dict[str, Any] | None = None
+    """The micro-batch whose loss is being computed."""
 
     def techniques(self) -> dict[str, str]:
         """See the function of this name; for this run."""
@@ -106,7 +109,11 @@ class LeanUpdate:
         return int(self.accelerator.gather(torch.tensor([rows], device=self.accelerator.device)).max())
 
     def _stock_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        loss: torch.Tensor = super()._compute_loss(model, inputs)  # type: ignore[misc]
+        self._in_loss = inputs
+        try:
+            loss: torch.Tensor = super()._compute_loss(model, inputs)  # type: ignore[misc]
+        finally:
+            self._in_loss = None
         return loss
 
     def _get_per_token_logps_and_entropies(
@@ -122,9 +129,12 @@ class LeanUpdate:
             packed=self.packed,
         )
         if applies["trim"]:
-            return super()._get_per_token_logps_and_entropies(  # type: ignore[misc]
+            found = super()._get_per_token_logps_and_entropies(  # type: ignore[misc]
                 model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
             )
+            if self._in_loss is not None:
+                self.correct(self._in_loss, found[0])
+            return found
         batch = _Batch(input_ids, attention_mask, logits_to_keep)
         limits = self.limits if not applies["shared prefix"] else Limits(self.limits.tokens, share=False)
         if self.sharded:  # every forward is a collective call: each rank makes one
@@ -136,6 +146,8 @@ class LeanUpdate:
                 model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
             )
         logps, entropies = self._through(model, lambda inner: self._chunked(inner, batch, chunks))
+        if self._in_loss is not None:  # TRL reads the ratio once it has the log-probs
+            self.correct(self._in_loss, logps)
         return logps, entropies if kwargs.get("compute_entropy") else None, None
 
     def _checkpointing(self, model: Any) -> bool:

@@ -1,0 +1,58 @@
+"""Which engine a config asks for: TRL's own `vllm_*` keys, and ours beside them, as a plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..configs import BadInput
+from ..envs.core import Environment
+from ..rollouts.vllm_engine import check_installed
+from ..rollouts.vllm_start import Plan
+from .config import RunConfig
+from .models import base_path
+
+REFUSED = {
+    "vllm_enable_sleep_mode": "this engine does not sleep; lower vllm_gpu_memory_utilization instead",
+    "vllm_structured_outputs_regex": "structured outputs are not sampled from the policy alone; remove it",
+}
+
+
+def check_engine(config: RunConfig) -> None:
+    """What can be known to be wrong before anything is loaded.
+
+    Raises:
+        BadInput: vLLM isn't installed, or a key that this engine does not take.
+    """
+    given = config.trainer
+    if not given.get("use_vllm"):
+        if config.job.vllm_options:
+            raise BadInput(f"{config.path}: vllm_options is set and use_vllm is not; set use_vllm: true, or remove it")
+        return
+    check_installed()
+    for key, why in REFUSED.items():
+        if given.get(key):
+            raise BadInput(f"{config.path}: {key}: {why}")
+    corrects = given.get("vllm_importance_sampling_correction", True)
+    mode = str(given.get("vllm_importance_sampling_mode", "sequence_mask"))
+    if given.get("loss_type") == "vespo" and corrects and not mode.startswith("token"):
+        raise BadInput(
+            f"{config.path}: loss_type vespo wants vllm_importance_sampling_mode: token_truncate or token_mask"
+        )
+
+
+def plan_of(config: RunConfig, args: Any, env: Environment, context: int) -> Plan | None:
+    """The vLLM engine that `config` asks for; None for the one that shares the trainer's weights."""
+    if not args.use_vllm:
+        return None
+    rows = min(args.per_device_train_batch_size * args.steps_per_generation, config.job.decode_rows)
+    options: dict[str, Any] = {
+        "gpu_memory_utilization": args.vllm_gpu_memory_utilization, "model_impl": args.vllm_model_impl,
+        "tensor_parallel_size": args.vllm_tensor_parallel_size, "trust_remote_code": bool(args.trust_remote_code),
+        "revision": config.model.model_revision if config.model.model_name_or_path != "nano" else None,
+        "max_model_len": args.vllm_max_model_length,
+    }  # fmt: skip
+    return Plan(
+        base_path(config, env), str(config.model.dtype or "float32"), config.job.vllm_sync, context, rows,
+        args.per_device_train_batch_size * args.steps_per_generation * config.max_tokens,
+        {**{key: value for key, value in options.items() if value is not None}, **config.job.vllm_options},
+    )  # fmt: skip
