@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,14 +30,18 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from transformers import Qwen3Config, Qwen3ForCausalLM, TrainerCallback
 
 from ..configs import BadInput
-from ..envs.core import Environment, Row
+from ..envs.core import Environment, Row, tools_of
 from ..rollouts.chat import Chat
+from ..rollouts.scripted import demonstrated
 from .sft import Supervised, agreement, worked_examples
 from .tokenizer import train_tokenizer
 
 RECIPE_VERSION = 2
 """Part of the cache key: raise it when this file would build another model from the same demonstrations."""
 
+
+DIALOGUES = 512
+"""Demonstrations of a job with tools from which the tokenizer is trained: their constant parts are long."""
 
 BUILD_THREADS = 1
 """Threads of the warm start, whatever the machine has: sums in another order would make another model."""
@@ -96,7 +101,10 @@ def nano_base(env: Environment, job: str, options: NanoOptions, elsewhere: Seque
         raise BadInput(f"the job '{job}' has no demonstrations to build nano from: give that split a share above 0")
     validation = env.tasks("validation", 0)[: options.validation]
     known = [[row["item"], env.oracle(row)] for row in rows]
-    key = json.dumps([RECIPE_VERSION, dataclasses.asdict(options), env.version, known, len(validation)])
+    parts = [RECIPE_VERSION, dataclasses.asdict(options), env.version, known, len(validation)]
+    if tools_of(env):  # what the model reads of its tools, and what was done with them
+        parts += dialogues(env, rows[:64])
+    key = json.dumps(parts)
     folder = cache_folder() / f"nano-{job}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     if (folder / "config.json").exists():
         return folder
@@ -128,15 +136,19 @@ def build(
     transformers.utils.logging.disable_progress_bar()
     words: list[str] = list(getattr(env, "labels", None) or [])
     plain = Chat(train_tokenizer([], [], 300))  # only its template is used: texts as they will be rendered
-    texts = [plain.text(row["prompt"]) + env.oracle(row) for row in rows]
+    if tools_of(env):
+        texts = [part for text in dialogues(env, rows[:DIALOGUES]) for part in apart(text, words)]
+    else:
+        texts = [plain.text(row["prompt"]) + env.oracle(row) for row in rows]
     chat = Chat(train_tokenizer(texts, words, options.vocab_size, options.across_words))
     model = new_model(options, chat.tokenizer)
-    held = worked_examples(env, chat, validation) or worked_examples(env, chat, rows)
+    examples = worked_examples(env, chat, rows, demonstrated)
+    held = worked_examples(env, chat, validation, demonstrated) or examples
     with _progress() as progress:
         task = progress.add_task(f"building nano for {job} (first use)", total=options.steps, right=0.0)
         watch = _WarmStart(options, held, chat.tokenizer.pad_token_id, progress, task)
         trainer = Supervised(
-            model, chat, worked_examples(env, chat, rows), folder / "trainer", max_steps=options.steps,
+            model, chat, examples, folder / "trainer", max_steps=options.steps,
             per_device_train_batch_size=options.batch, learning_rate=options.learning_rate,
             weight_decay=options.weight_decay, lr_scheduler_type="constant_with_warmup", warmup_steps=20,
             adam_beta2=0.98, seed=0, use_cpu=True,
@@ -155,6 +167,24 @@ def build(
         "options": dataclasses.asdict(options),
     }  # fmt: skip
     (folder / "nano.json").write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def dialogues(env: Environment, rows: Sequence[Row]) -> list[str]:
+    """Demonstrations as the model will read them, tools and their replies included."""
+    chat = Chat(train_tokenizer([], [], 300))
+    chat.learn_to_parse()
+    return [
+        str(chat.tokenizer.decode([*rollout.prompt_ids, *rollout.completion_ids]))
+        for rollout in demonstrated(env, chat, rows)
+    ]
+
+
+def apart(text: str, words: Sequence[str]) -> list[str]:
+    """The parts of `text` between `words`, which are tokens of their own: no merge may take in a part of one."""
+    if not words:
+        return [text]
+    longest_first = sorted(map(re.escape, words), key=len, reverse=True)
+    return [part for part in re.split(rf"\b(?:{'|'.join(longest_first)})\b", text) if part]
 
 
 def new_model(options: NanoOptions, tokenizer: Any) -> Qwen3ForCausalLM:

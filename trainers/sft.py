@@ -1,13 +1,13 @@
 """Supervised fine-tuning on worked answers: the embedded model's warm start, and a proof's reference row.
 
 Always true here: the loss is on what the policy writes and its end tokens alone, never on what tools reply, and what the
-model reads is what it reads in rollouts. It stands on transformers' Trainer: TRL's scores every position where there is no Triton, the prompt's too, which
-on a CPU costs more than the model (`next_token_logits` scores the answers').
+model reads is what it reads in rollouts. It stands on transformers' Trainer: TRL's scores every position where there is no
+Triton, the prompt's too, which on a CPU costs more than the model (`next_token_logits` scores the answers').
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from ..envs.core import Environment, Row, tools_of
 from ..rollouts.chat import Chat
-from ..rollouts.scripted import demonstrated
+from ..rollouts.record import Rollout
+from ..rollouts.scripted import oracle_rollouts
 from .checkpoints import SafeCheckpoints
 from .rolling import Rolling, next_token_logits
 
@@ -24,13 +25,18 @@ IGNORED = -100
 Example = dict[str, list[int]]
 
 
-def worked_examples(env: Environment, chat: Chat, rows: Sequence[Row]) -> list[Example]:
-    """Each row as `env.demonstrate` works it, as ids: `prompt_ids`, `answer_ids`, and `written` (1 for the policy's own)."""
+def worked_examples(
+    env: Environment,
+    chat: Chat,
+    rows: Sequence[Row],
+    work: Callable[[Environment, Chat, Sequence[Row]], list[Rollout]] = oracle_rollouts,
+) -> list[Example]:
+    """Each row as `work` does it, as ids: `prompt_ids`, `answer_ids`, and `written` (1 for the policy's own)."""
     if tools_of(env):
         chat.learn_to_parse()
     return [
         {"prompt_ids": rollout.prompt_ids, "answer_ids": rollout.completion_ids, "written": rollout.env_mask}
-        for rollout in demonstrated(env, chat, rows)
+        for rollout in work(env, chat, rows)
     ]
 
 
