@@ -1,5 +1,7 @@
 """All rewards of a run, each where it belongs: inline, in threads beside one another, or in workers that can be killed.
 
+A plain function is called inline until its calls take long, and then in a thread of its own, one call after another (`lanes`).
+
 Always true here: a rollout is scored from the moment it is added, while others are still being generated; a failure makes
 its row unscorable and is counted by function; more failures than `max_error_rate` allows end the run.
 
@@ -24,6 +26,7 @@ from .call import Failure, Scored, Value
 from .compose import Composed
 from .core import Reward
 from .isolated import workers
+from .lanes import Lanes
 from .scores import Scores, added_up
 
 WINDOW = 256
@@ -57,6 +60,7 @@ class Executor:
         self._recent: deque[tuple[Counter[str], int]] = deque()
         self._shown: set[str] = set()
         self._threads: ThreadPoolExecutor | None = None
+        self.lanes = Lanes()
         isolated = [leaf for leaf in self.leaves if leaf.isolated]
         if isolated:
             workers().start(isolated)
@@ -137,6 +141,7 @@ class Executor:
         if self._threads is not None:
             self._threads.shutdown(cancel_futures=True)
             self._threads = None
+        self.lanes.close()
 
 
 class Batch:
@@ -179,14 +184,15 @@ class Batch:
         items = [self._items[i] for i in numbers]
         if not items:
             return
+        values: list[Value] | Future[list[Value]]
         if leaf.isolated or leaf.concurrent:
-            values = leaf.quickly(items)
-            if values is None:
-                self._pending[self.executor.submit(leaf, items)] = leaf, numbers
-                return
+            values = leaf.quickly(items) or self.executor.submit(leaf, items)
         else:
-            values = leaf.run(items)
-        self._keep(leaf, numbers, values)
+            values = self.executor.lanes.run(leaf, items)
+        if isinstance(values, Future):
+            self._pending[values] = leaf, numbers
+        else:
+            self._keep(leaf, numbers, values)
 
     def _keep(self, leaf: Reward, numbers: list[int], values: Sequence[Value]) -> None:
         known = self._values[id(leaf)]
@@ -221,10 +227,14 @@ class Batch:
 
     def _wait(self, rows: int) -> None:
         failed: Counter[str] = Counter()
+        again: list[tuple[Reward, list[int]]] = []
         try:
             for future in as_completed(list(self._pending)):
                 leaf, numbers = self._pending[future]
                 values = future.result()
+                if self.executor.lanes.again(leaf, values):
+                    again.append((leaf, numbers))
+                    continue
                 self._keep(leaf, numbers, values)
                 for i, value in zip(numbers, values, strict=True):
                     if isinstance(self._values[id(leaf)][i], Failure) and isinstance(value, Failure):
@@ -234,6 +244,8 @@ class Batch:
         finally:
             for future in self._pending:
                 future.cancel()
+        for leaf, numbers in again:  # only now: no call of theirs is in a thread any more
+            self._keep(leaf, numbers, leaf.run([self._items[i] for i in numbers]))
 
     def _value(self, reward: Reward, i: int) -> Value:
         if isinstance(reward, Composed):

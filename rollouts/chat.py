@@ -133,7 +133,7 @@ class Chat:
         ended = alone.count(end)
         return ids[: ends[ended - 1] + 1] if 0 < ended <= len(ends) else alone
 
-    def _described(self, tools: Tools) -> list[dict[str, Any]]:
+    def _described(self, tools: Tools) -> list[Any]:
         """The schema of each tool, worked out of a function once: each rollout has methods of its own environment."""
         found = []
         for tool in tools:

@@ -19,19 +19,19 @@ class Pool:
     def __init__(self, env: Environment) -> None:
         self.env, self.shared = env, not keeps_state(env)
         self._idle: list[Environment] = []
+        self._leaving: list[Environment] = []
 
     def take(self) -> Environment:
         """One that nobody else has."""
         if self.shared:
             return self.env
+        self._let_go()
         return self._idle.pop() if self._idle else self.env.another()
 
     def give(self, env: Environment) -> None:
-        """Back for the next rollout, which resets it; one that a slow tool still works in is closed instead."""
-        if busy(env):
-            self.discard(env)
-        elif not self.shared:
-            self._idle.append(env)
+        """Back for the next rollout, which resets it; one that a slow tool still works in is closed by then."""
+        if not self.shared:
+            (self._leaving if busy(env) else self._idle).append(env)
 
     def discard(self, env: Environment) -> None:
         """Close one that failed."""
@@ -40,8 +40,14 @@ class Pool:
 
     def close(self) -> None:
         """Close all that were made."""
-        idle, self._idle = self._idle, []
-        for env in idle:
+        self._leaving += self._idle
+        self._idle = []
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Close those that leave: not earlier, for a reward may have been reading them."""
+        leaving, self._leaving = self._leaving, []
+        for env in leaving:
             _closed(env)
 
 

@@ -1,8 +1,11 @@
+import asyncio
 import importlib.util
 import math
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -233,6 +236,125 @@ def test_rewards_of_a_script_run_as_main_are_found(tmp_path):
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
 
     assert done.stdout.strip() == "[0.5]", done.stderr
+
+
+def noting(seconds, kind=reward, does=None):
+    """A reward that takes `seconds` a call, and where each of its calls ran, with how many others at once."""
+    calls, running = [], []
+
+    def function(completion, log_extra):
+        running.append(1)
+        calls.append((threading.current_thread().name, len(running)))
+        time.sleep(seconds)
+        log_extra("seen", completion)
+        running.pop()
+        return does(completion) if does else len(completion) / 10
+
+    def of_group(completions):
+        return [function(completion, lambda *_: None) for completion in completions]
+
+    return kind(function if kind is reward else of_group), calls
+
+
+def test_a_slow_plain_function_gets_a_thread_of_its_own_and_stays_serial():
+    slow, calls = noting(0.02)
+    with Executor([slow, slow.weighing(0).named("again")]) as executor:
+        batch = executor.batch()
+        began = time.monotonic()
+        for i in range(24):
+            batch.add(i, says("a" * i))
+        added = time.monotonic() - began
+        scores = batch.finish()
+        other = executor.score([says("a")])
+
+    assert added < 0.3 < 48 * 0.02 <= time.monotonic() - began
+    assert scores.total.tolist() == [i / 10 for i in range(24)] == scores.of_reward("again") and other.total == [0.1]
+    assert scores.extras == [{"seen": "a" * i} for i in range(24)]
+    here = threading.current_thread().name
+    assert [name == here for name, _ in calls] == [True] * 2 + [False] * 48, "two slow calls, and then never again here"
+    assert len({name for name, _ in calls}) == 2 and {at_once for _, at_once in calls} == {1}
+
+
+def test_slow_groups_go_beside_too_and_fast_functions_stay(monkeypatch):
+    monkeypatch.setattr("journeyman.rewards.lanes.SLOW", 0.03)  # a busy machine must not make the fast one slow
+    (groups, slow_calls), (fast, fast_calls) = noting(0.01, group_reward), noting(0.0)
+    with Executor([groups, fast]) as executor:
+        scores = executor.score([says("a" * i) for i in range(40)], group_size=4)
+
+    assert scores.total.tolist() == [pytest.approx(i / 5) for i in range(40)]
+    here = threading.current_thread().name
+    assert [name == here for name, _ in slow_calls] == [True] * 8 + [False] * 32
+    assert {name for name, _ in fast_calls} == {here}
+
+
+def test_a_function_that_is_slow_once_stays_where_it_is(monkeypatch):
+    monkeypatch.setattr("journeyman.rewards.lanes.SLOW", 0.03)
+    took = iter([0.05] + [0.0] * 40 + [0.05] + [0.0] * 40)
+    now_and_then, calls = noting(0, does=lambda _: time.sleep(next(took)) or 1.0)
+    score([now_and_then], [says("a")] * 82)
+
+    assert {name for name, _ in calls} == {threading.current_thread().name}
+
+
+def fails_on_bad(text):
+    if text == "bad":
+        raise ZeroDivisionError("can't be judged")
+    return "yes" if text == "nonsense" else 1.0
+
+
+def test_failures_beside_are_failures_as_they_are_here():
+    texts = ["a", "a", "a", "bad", "a", "bad"] * 4
+    (here, _), (beside, calls) = noting(0, does=fails_on_bad), noting(0.005, does=fails_on_bad)
+    with Executor([here.named("r")]) as one, Executor([beside.named("r")]) as other:
+        scores = [executor.score([says(text) for text in texts]) for executor in (one, other)]
+        counted = [executor.failed for executor in (one, other)]
+
+    assert len({name for name, _ in calls}) == 2
+    assert scores[0].errors == scores[1].errors and counted[0] == counted[1] == {"r": 8}
+    assert [math.isnan(t) for t in scores[1].total] == [text == "bad" for text in texts]
+    assert all("call.py" not in f.traceback and "thread.py" not in f.traceback for f in scores[1].failures["r"])
+    with (
+        Executor([beside.named("r")], max_error_rate=0.1) as executor,
+        pytest.raises(RewardsFailed, match="'r' failed on"),
+    ):
+        executor.score([says(text) for text in texts])
+    with pytest.raises(BadInput, match="returned 'yes'"):
+        score([beside], [says("a")] * 4 + [says("nonsense")])
+
+
+def alarmed(text):
+    """Sets a timer, which works in the main thread alone."""
+    signal.signal(signal.SIGALRM, signal.getsignal(signal.SIGALRM))
+    return 1.0
+
+
+def test_a_function_that_is_bound_to_its_thread_goes_back_there():
+    bound, calls = noting(0.005, does=alarmed)
+    with Executor([bound]) as executor:
+        first, second = (executor.score([says("a")] * 6) for _ in range(2))
+        names = [name for name, _ in calls]
+
+    assert first.total.tolist() == second.total.tolist() == [1.0] * 6 and not executor.failed
+    here = threading.current_thread().name
+    assert [name == here for name in names] == [True] * 2 + [False] * 4 + [True] * 4 + [True] * 6
+
+
+@pytest.mark.filterwarnings("ignore:coroutine")
+def test_a_function_may_run_a_loop_of_its_own_beside_that_of_the_rollouts():
+    async def asked(text):
+        await asyncio.sleep(0)
+        return 0.5
+
+    looping, _ = noting(0, does=lambda text: asyncio.run(asked(text)))
+
+    async def rollouts():
+        batch = executor.batch()
+        for i in range(3):
+            batch.add(i, says("a"))
+        return batch
+
+    with Executor([looping]) as executor:
+        assert asyncio.run(rollouts()).finish().total.tolist() == [0.5] * 3
 
 
 def test_the_environments_own_reward_is_asked_of_each_rollouts_environment():
