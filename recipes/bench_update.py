@@ -8,13 +8,11 @@ compared as they are.
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..configs import BadInput
+from .bench_side import Side, serve
 
 G = 8
 GROUPS = {"rag": 4, "agent": 8, "math": 16}
@@ -98,29 +97,13 @@ def formula(work: Workload) -> int:
     return sum(work.prompts[g] - 1 + sum(work.completions[g * G : (g + 1) * G]) + G for g in live)
 
 
-class Side:
-    """One trainer in a process of its own."""
+def _side(name: str, shape: str, groups: int, model: str | None) -> Side:
+    return Side("journeyman.recipes.bench_update", name, shape, str(groups), model or "")
 
-    def __init__(self, name: str, shape: str, groups: int, model: str | None, threads: int | None) -> None:
-        words = [sys.executable, "-m", "journeyman.recipes.bench_update", name, shape, str(groups), model or ""]
-        env = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
-        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
 
-    def step(self, batch: int, gradient: Path | None = None) -> dict[str, Any]:
-        """One update in micro-batches of `batch` rows: seconds, peak bytes above the model's, forwarded tokens."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        print(json.dumps({"batch": batch, "gradient": str(gradient or "")}), file=self.process.stdin, flush=True)
-        for line in self.process.stdout:
-            if line.startswith("{"):
-                answer: dict[str, Any] = json.loads(line)
-                return answer
-        raise RuntimeError("a side of the benchmark ended; its message stands above")
-
-    def close(self) -> None:
-        """End it."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+def _step(side: Side, batch: int, gradient: Path | None = None) -> dict[str, Any]:
+    """One update in micro-batches of `batch` rows: seconds, peak bytes above the model's, forwarded tokens."""
+    return side.ask(batch=batch, gradient=str(gradient or ""))
 
 
 def run(rounds: int = 5, shape: str = "rag", groups: int | None = None, model: str | None = None) -> dict[str, Any]:
@@ -133,19 +116,19 @@ def run(rounds: int = 5, shape: str = "rag", groups: int | None = None, model: s
     """
     groups = groups or GROUPS.get(shape, 4)
     work, rows = workload(shape, groups), groups * G
-    ours, peer = (Side(name, shape, groups, model, None) for name in ("ours", "peer"))
+    ours, peer = (_side(name, shape, groups, model) for name in ("ours", "peer"))
     with tempfile.TemporaryDirectory() as folder:
         mine, theirs = Path(folder) / "ours.pt", Path(folder) / "peer.pt"
         sizes = [size for size in BATCHES if rows % size == 0]
         whole = [size for size in sizes if size >= G]  # groups stay whole
-        ours.step(whole[0], mine)  # the first of each also warms up
-        peer.step(sizes[0], theirs)
-        trial = {size: peer.step(size) for size in sizes}
+        _step(ours, whole[0], mine)  # the first of each also warms up
+        _step(peer, sizes[0], theirs)
+        trial = {size: _step(peer, size) for size in sizes}
         fastest = min(trial, key=lambda size: trial[size]["seconds"])
-        tried = {size: ours.step(size) for size in whole}
+        tried = {size: _step(ours, size) for size in whole}
         within = [size for size in whole if tried[size]["peak"] <= trial[fastest]["peak"]] or whole[:1]
         own = min(within, key=lambda size: tried[size]["seconds"])
-        pairs = [(ours.step(own), peer.step(fastest)) for _ in range(rounds)]
+        pairs = [(_step(ours, own), _step(peer, fastest)) for _ in range(rounds)]
         rel_l2 = _relative(mine, theirs)
     ours.close()
     peer.close()
@@ -176,7 +159,7 @@ def _relative(ours: Path, peer: Path) -> float:
 
 
 def _serve(side: str, shape: str, groups: int, model: str) -> None:
-    """A side's process: builds its trainer once, then one update a line on standard input."""
+    """A side's process: builds its trainer once, then makes one update an order."""
     import torch
     from trl.trainer.utils import split_tensor_dict
 
@@ -190,8 +173,8 @@ def _serve(side: str, shape: str, groups: int, model: str) -> None:
     trainer.model.get_base_model().get_input_embeddings().register_forward_hook(
         lambda module, args, out: forwarded.__setitem__(0, forwarded[0] + args[0].numel())
     )
-    for line in sys.stdin:
-        order = json.loads(line)
+
+    def update(order: Mapping[str, Any]) -> dict[str, Any]:
         steps = len(batch["advantages"]) // order["batch"]
         trainer.args.steps_per_generation = trainer.current_gradient_accumulation_steps = steps
         trainer.model.zero_grad(set_to_none=True)
@@ -206,8 +189,9 @@ def _serve(side: str, shape: str, groups: int, model: str) -> None:
         if order["gradient"]:
             grads = [p.grad.flatten().cpu() for _, p in sorted(trainer.model.named_parameters()) if p.grad is not None]
             torch.save(torch.cat(grads), order["gradient"])
-        answer = {"seconds": seconds, "peak": peak_memory(device) - base, "tokens": forwarded[0]}
-        print("\n" + json.dumps(answer), flush=True)
+        return {"seconds": seconds, "peak": peak_memory(device) - base, "tokens": forwarded[0]}
+
+    serve(update)
 
 
 if __name__ == "__main__":

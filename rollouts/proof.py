@@ -54,7 +54,7 @@ def prove(engine: Engine, model: Any, prompts: Sequence[Sequence[int]], version:
     _sample(engine, seen)  # the cache now holds this prompt under the adapter as it is
     with _moved(model, seen, bound) as distance:
         engine.sync(model, version - 1)
-        first, second = _sample(engine, seen), _sample(engine, fresh)
+        second, first = _sample(engine, fresh), _sample(engine, seen)
         found = Agreement(_gap(model, seen, first), distance, bound)
         other = _gap(model, fresh, second)
         if max(found.gap, other) > bound:
@@ -82,10 +82,13 @@ def _diagnosis(
 
 
 def _factors(model: Any) -> list[float]:
-    scales = {
-        scale for m in model.modules() for scale in getattr(m, "scaling", {}).values() if isinstance(scale, int | float)
-    }
-    return sorted({f for scale in scales if scale for f in (1 / scale, scale)} | {0.5, 2.0})
+    """Scales that an engine might use in place of the trainer's, over those."""
+    scales = {scale for layer in _scaling_layers(model) for scale in layer.scaling.values() if scale}
+    return sorted({factor for scale in scales for factor in (1 / scale, scale)} | {0.5, 2.0})
+
+
+def _scaling_layers(model: Any) -> list[Any]:
+    return [module for module in model.modules() if isinstance(getattr(module, "scaling", None), dict)]
 
 
 def _sample(engine: Engine, prompt: Sequence[int]) -> Completion:
@@ -139,7 +142,7 @@ def _moved(model: Any, prompt: Sequence[int], bound: float) -> Iterator[float]:
 
 @contextmanager
 def _scaled(model: Any, factor: float) -> Iterator[None]:
-    layers = [m for m in model.modules() if isinstance(getattr(m, "scaling", None), dict)]
+    layers = _scaling_layers(model)
     before = [dict(layer.scaling) for layer in layers]
     for layer in layers:
         for key in layer.scaling:

@@ -79,7 +79,8 @@ class MergedSync:
     def __init__(self) -> None:
         self._llm: Any = None
         self._engine: Any = None
-        self._places: list[tuple[Any, torch.Tensor]] | None = None
+        self._model: Any = None
+        self._places: list[tuple[Any, torch.Tensor]] = []
 
     def engine_options(self) -> dict[str, Any]:
         """Fields of `EngineArgs`; on a CPU vLLM is kept from packing weights away where nobody can write them."""
@@ -101,7 +102,8 @@ class MergedSync:
         Raises:
             SyncFailed: a layer has no writable counterpart in the engine.
         """
-        if self._places is None:
+        if self._model is not model:
+            self._model = model
             params = dict(self._engine.named_parameters())
             fused = getattr(self._engine, "packed_modules_mapping", {})
             self._places = [
@@ -114,7 +116,8 @@ class MergedSync:
 
     def close(self) -> None:
         """Let go of the engine's weights."""
-        self._llm = self._engine = self._places = None
+        self._llm = self._engine = self._model = None
+        self._places = []
 
 
 def _adapted(module: Any) -> bool:
