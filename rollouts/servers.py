@@ -1,0 +1,295 @@
+"""Rollouts from vLLM servers given by their addresses: any of them may go away and come back while the run goes on.
+
+Always true here: a request names the version of the adapter that it wants, a server gets requests only after it has acknowledged
+that version, and the version moves only when every server that is up has acknowledged it; a request whose server fails is asked
+elsewhere with the same random numbers, and is answered once.
+
+    engine = ServersEngine(["http://a:8000", "http://b:8000"], eos_ids)   # each started with `journeyman serve-rollouts`
+    engine.sync(model, 1)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import math
+import os
+import threading
+from array import array
+from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from ..configs.errors import BadInput
+from .adapter_files import AdapterFiles
+from .engine import Completion, Request, Sampling, SyncFailed
+from .server import Adapter, Server, ServerFailed, ServerRefused
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+TRIES = 6
+"""Times that one request may fail before it is taken to be the cause."""
+MISSES = 3
+"""Health checks in a row that a server may miss before what it works on is asked elsewhere."""
+BOUND, SLACK = 1.25, 16
+"""A server gets no more than BOUND times its share of the requests under way, or SLACK where that is more."""
+KEPT = 2
+"""Versions of the adapter that stay loaded: this one and the one before."""
+DRAIN_SECONDS = 5.0
+
+
+class NoServer(RuntimeError):
+    """No server could be asked; the message names each of them and its trouble."""
+
+
+class ServersEngine:
+    """The engine protocol over vLLM servers.
+
+    Args:
+        urls: of the servers, such as http://host:8000. They serve the trainer's base.
+        eos_ids: token ids that end a completion.
+        folder: a folder that this machine and every server see under the same path, where the adapter's files go; shared memory
+            where None, which will do while all servers are on this machine.
+        timeout: seconds for one completion before it is asked elsewhere.
+        patience: seconds without any server before the run gives up.
+        every: seconds between two looks at a server.
+
+    Raises:
+        BadInput: no address, or one that is none.
+    """
+
+    in_step = False
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        eos_ids: Sequence[int],
+        *,
+        folder: Path | None = None,
+        timeout: float = 600.0,
+        patience: float = 600.0,
+        every: float = 1.0,
+    ) -> None:
+        self.policy_version, self.synced_bytes = 0, 0
+        self._eos, self._patience, self._every = sorted(set(eos_ids)), patience, every
+        self._folder, self._files = folder, AdapterFiles(folder)
+        self._adapter: Adapter | None = None
+        self._names: list[str] = []
+        self._homes: dict[tuple[int, int, int], str] = {}
+        self._waiting = False
+        addresses = _addresses(urls)
+        # A loop of its own: connections outlive the batches, and servers that come back are seen to between them.
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="servers", daemon=True).start()
+        self._client, self.servers = self._start(_opened(addresses, timeout)).result()
+        self._watches = [self._start(self._watch(server)) for server in self.servers]
+
+    async def complete(self, request: Request, sampling: Sampling) -> Completion:
+        """See `Engine.complete`.
+
+        Raises:
+            NoServer: none was up for `patience` seconds, or the request failed wherever it was asked.
+            BadInput: a server refuses the request.
+            SyncFailed: another model answered than was asked for.
+        """
+        return await asyncio.wrap_future(self._start(self._complete(request, sampling)))
+
+    async def keep_in_step(self, rollouts: asyncio.Future[Any]) -> None:
+        """See `Engine.keep_in_step`: each rank asks on its own."""
+
+    def sync(self, model: Any, version: int) -> None:
+        """See `Engine.sync`; nothing moves where this version is loaded already.
+
+        Every rank may call it: the name of an adapter says what is in it, so servers load it once.
+
+        Raises:
+            SyncFailed: requests are under way, or every server refuses the adapter.
+            NoServer: none was up for `patience` seconds.
+        """
+        if model is not None and not (version == self.policy_version and self._adapter is not None):
+            folder, self.synced_bytes = self._files.write(model, version)
+            if self._folder is not None:
+                folder.parent.chmod(0o755)  # servers may run as another user
+            self._start(self._move(Adapter.of(folder, version))).result()
+        self.policy_version = version
+
+    def close(self) -> None:
+        """Unload what was loaded, let go of the connections and remove the files; the servers go on."""
+        if self._loop.is_closed():
+            return
+        for watch in self._watches:
+            watch.cancel()
+        self._start(self._end()).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        while self._loop.is_running():
+            threading.Event().wait(0.01)
+        self._loop.close()
+        self._files.close()
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    async def _complete(self, request: Request, sampling: Sampling) -> Completion:
+        failures: list[str] = []
+        while len(failures) < TRIES:
+            await self._some_up()
+            loads = {server.url: len(server.under_way) for server in self.servers if server.up}
+            home = self._homes.get(request.stream) if request.turn else None
+            url = home if home in loads else route(request.prompt_ids, loads)
+            server = next(server for server in self.servers if server.url == url)
+            try:
+                completion = await self._asked(server, request, sampling)
+            except ServerFailed as failed:
+                self._down(server, failed)
+                failures.append(f"{url} {failed}")
+            else:
+                server.served += 1
+                self._homes[request.stream] = url
+                return completion
+        raise NoServer(f"a request failed {TRIES} times: {'; '.join(failures)}")
+
+    async def _asked(self, server: Server, request: Request, sampling: Sampling) -> Completion:
+        model = self._adapter.name if self._adapter else server.base
+        work = asyncio.ensure_future(server.complete(request, sampling, self._eos, model))
+        server.under_way.add(work)
+        try:
+            await asyncio.wait({work})  # tells a server that was given up from a caller that is
+            if work.cancelled():
+                raise ServerFailed("no longer answers")
+            return work.result()
+        finally:
+            server.under_way.discard(work)
+            work.cancel()
+
+    async def _move(self, adapter: Adapter) -> None:
+        """Make `adapter` the one that requests ask for."""
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):  # those whose callers gave up are ending
+                while any(server.under_way for server in self.servers):
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            count = sum(len(server.under_way) for server in self.servers)
+            raise SyncFailed(f"{count} requests are under way; a new version waits until they are done") from None
+        before, self._adapter = self._adapter, adapter  # from here on, whoever comes back must load it first
+        try:
+            await asyncio.gather(*(self._take(server, adapter) for server in self.servers if server.up))
+            await self._some_up()
+        except BaseException:
+            self._adapter = before
+            for server in self.servers:
+                server.up = False  # each must show again what it has
+            raise
+        self._homes.clear()
+        self._names = [name for name in self._names if name != adapter.name] + [adapter.name]
+        old, self._names = self._names[:-KEPT], self._names[-KEPT:]
+        await asyncio.gather(*(server.unload(name) for server in self.servers if server.up for name in old))
+
+    async def _take(self, server: Server, adapter: Adapter) -> None:
+        async with server.lock:
+            try:
+                await server.load(adapter)
+            except ServerFailed as failed:
+                self._down(server, failed)
+
+    async def _let_in(self, server: Server) -> None:
+        """Let a server have requests again, once it is well and has the current adapter."""
+        async with server.lock:
+            await server.check()
+            adapter = None
+            while adapter is not self._adapter:
+                adapter = self._adapter
+                if adapter is not None:
+                    await server.load(adapter)
+            if server.trouble:
+                log.info("%s is up, with %s", server.url, adapter.name if adapter else server.base)
+            server.up, server.trouble, server.refused = True, "", False
+
+    async def _watch(self, server: Server) -> None:
+        misses = 0
+        while True:
+            try:
+                await (server.check_health() if server.up else self._let_in(server))
+                misses = 0
+            except Exception as failed:  # whatever it is, it must not end the watch
+                misses = misses + 1 if server.up else MISSES
+                if misses >= MISSES:
+                    self._down(server, failed)
+                    for work in list(server.under_way):
+                        work.cancel()
+            await asyncio.sleep(self._every)
+
+    def _down(self, server: Server, failed: Exception) -> None:
+        refused = isinstance(failed, ServerRefused) or not isinstance(failed, ServerFailed)
+        if server.up or (refused and server.trouble != str(failed)):
+            log.warning("%s gets no requests: %s", server.url, failed)
+        server.up, server.trouble, server.refused = False, str(failed), refused
+
+    async def _some_up(self) -> None:
+        """Wait until some server can be asked."""
+        try:
+            async with asyncio.timeout(self._patience):
+                while not any(server.up for server in self.servers):
+                    if all(server.refused for server in self.servers):
+                        raise SyncFailed(f"no server can be used: {self._troubles()}")
+                    if not self._waiting and all(server.trouble != "not asked yet" for server in self.servers):
+                        self._waiting = True
+                        log.warning("no server is up, waiting for %g s at most: %s", self._patience, self._troubles())
+                    await asyncio.sleep(0.1)
+                self._waiting = False
+        except TimeoutError:
+            raise NoServer(f"no server was up for {self._patience:g} s: {self._troubles()}") from None
+
+    def _troubles(self) -> str:
+        return "; ".join(f"{server.url} {server.trouble}" for server in self.servers)
+
+    async def _end(self) -> None:
+        await asyncio.gather(*(server.unload(name) for server in self.servers if server.up for name in self._names))
+        await self._client.aclose()
+
+
+def route(prompt_ids: Sequence[int], loads: Mapping[str, int]) -> str:
+    """Which server gets a prompt: the same one each time, so that a group finds its prefix cached.
+
+    Rendezvous hashing (Thaler and Ravishankar, 1998), so a server that goes moves no prompt but its own, with loads bounded
+    (Mirrokni et al., arXiv:1608.01350): what would be too much for one server goes to the prompt's next.
+
+    Args:
+        loads: requests under way by the address of each server that is up; at least one.
+    """
+    most = max(SLACK, math.ceil(BOUND * (sum(loads.values()) + 1) / len(loads)))
+    prompt = hashlib.blake2b(array("q", prompt_ids).tobytes(), digest_size=16).digest()
+    order = sorted(loads, key=lambda url: hashlib.blake2b(prompt + url.encode(), digest_size=8).digest())
+    return next((url for url in order if loads[url] < most), order[0])
+
+
+async def _opened(urls: Sequence[str], timeout: float) -> tuple[httpx.AsyncClient, list[Server]]:
+    key = os.environ.get("VLLM_API_KEY")
+    client = httpx.AsyncClient(
+        timeout=httpx.Timeout(timeout, connect=10.0),
+        # vLLM closes a connection after 5 idle seconds: never send on one that it is about to close.
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0),
+        headers={"Authorization": f"Bearer {key}"} if key else {},
+        trust_env=False,
+    )
+    return client, [Server(url, client) for url in urls]
+
+
+def _addresses(urls: Sequence[str]) -> list[str]:
+    """The addresses without what may follow host and port, each once."""
+    if isinstance(urls, str) or not urls:
+        raise BadInput("the servers are a list of addresses, such as [http://host:8000]")
+    plain = []
+    for url in urls:
+        try:
+            parsed = httpx.URL(url)
+        except (httpx.InvalidURL, TypeError) as error:
+            raise BadInput(f"{url!r} is no address of a server: {error}") from error
+        if parsed.scheme not in ("http", "https") or not parsed.host:
+            raise BadInput(f"{url!r} is no address of a server; it should look like http://host:8000")
+        plain.append(url.rstrip("/").removesuffix("/v1"))
+    return list(dict.fromkeys(plain))
