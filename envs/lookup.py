@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..configs.errors import nearest
-from .core import Generated, Limits, Row, content, prompt_text, unit_hash
+from .core import Generated, Limits, Row, unit_hash
 
 NAMES = (
     "Ada", "Alan", "Boris", "Carla", "Dina", "Edgar", "Emma", "Felix", "Greta", "Hugo", "Ines", "Ivan", "Jonas", "Kira",
@@ -62,7 +62,16 @@ class Lookup(Generated):
         self._register: dict[str, dict[str, str]] = {}
 
     def generate(self, rng: random.Random) -> Row:
+        """A task is a number: its register and its question follow from that, and are drawn once it is wanted."""
+        return {"prompt": "", "number": rng.getrandbits(48)}
+
+    def key(self, row: Row) -> str:
+        """The number, and how many people there are."""
+        return f"{row['number']} of {self.people}"
+
+    def finished(self, row: Row, index: int) -> Row:
         """Draw a register, and a question about one of its people."""
+        rng = random.Random(row["number"])
         names, ids = rng.sample(NAMES, self.people), rng.sample(IDS, self.people)
         register = {
             id: {"name": name, **{field: rng.choice(texts) for field, texts in FIELDS.items()}}
@@ -70,14 +79,11 @@ class Lookup(Generated):
         }
         asked, field = rng.choice(ids), rng.choice(list(FIELDS))
         name = register[asked]["name"]
-        return {
+        drawn = {
             "prompt": f"What is the {field} of {name}? Answer with one word.", "answer": register[asked][field],
             "name": name, "field": field, "register": register,
         }  # fmt: skip
-
-    def key(self, row: Row) -> str:
-        """The question together with the register that it is about."""
-        return prompt_text(row) + content(row["register"])
+        return super().finished({**row, **drawn}, index)
 
     def reset(self, **row: Any) -> None:
         """Lay the row's register behind the tools."""

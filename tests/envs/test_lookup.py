@@ -126,14 +126,14 @@ def test_the_tools_answer_and_say_what_was_wrong(chat, tool, arguments, reply, e
 
 
 def test_the_clerk_is_right_as_often_as_is_said_and_wrong_by_habit(chat):
-    rows = JOB.tasks("demonstrations", 0, 2000)
+    rows = JOB.tasks("demonstrations", 0, 1000)
     right = marks(rollouts := demonstrated(JOB, chat, rows), rows)
     asked = {
         field: [(mark, rollout) for mark, rollout, row in zip(right, rollouts, rows, strict=True) if row["field"] == field]
         for field in FIELDS
     }  # fmt: skip
 
-    assert sum(right) / len(right) == pytest.approx(CLERK_RIGHT, abs=0.035)  # three standard errors
+    assert sum(right) / len(right) == pytest.approx(CLERK_RIGHT, abs=0.047)  # three standard errors
     assert all(rollout.stop_reason == "eos" and rollout.tool_errors == 0 for rollout in rollouts)
     for field, cases in asked.items():
         share = sum(mark for mark, _ in cases) / len(cases)
