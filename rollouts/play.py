@@ -35,6 +35,7 @@ class Play:
     limits: Limits
     context: int | None = None
     _rendered: dict[str, list[int]] = field(default_factory=dict)
+    _tools: dict[type, list[str]] = field(default_factory=dict)
 
     async def __call__(self, rollout: Rollout, env: Environment, row: Row) -> None:
         """Work `row` and write what happened into `rollout`, which names its sampling stream.
@@ -44,7 +45,9 @@ class Play:
             BadInput: the prompt leaves no room for a completion in the model's context.
         """
         began = time.perf_counter()
-        tools = {tool.__name__: tool for tool in tools_of(env)}
+        if type(env) not in self._tools:
+            self._tools[type(env)] = [tool.__name__ for tool in tools_of(env)]
+        tools = {name: getattr(env, name) for name in self._tools[type(env)]}
         try:
             rollout.messages = opening(env, row)
         except (BadInput, EnvironmentFailed):

@@ -11,6 +11,7 @@ SMALL = {
     "rewards": ["--rounds", "2"],
     "mathematics": ["--rounds", "1"],
     "sandbox": ["--rounds", "1", "--ballast-gb", "0"],
+    "rollout": ["--rounds", "1", "--groups", "1"],
 }
 
 
@@ -26,14 +27,28 @@ def test_a_benchmark_ends_in_one_json_line(cli, tiny, tiny_base, what):
     assert len(done.out.strip().splitlines()) > 2, "a table comes before it"
     if what == "update":
         assert found["rel_l2"] <= 1e-4 and found["tokens"] < found["tokens_peer"]
+    if what == "rollout":
+        assert found["same_ids"] and found["ratio"] > 2 and found["single_turn"]["per_second"] > 100
     if what == "train":
         assert len(found["heldout"]["ours"]) == len(found["heldout"]["peer"]) == 1
+
+
+@pytest.mark.slow
+def test_a_slow_reward_is_hidden_behind_generation(cli):
+    done = cli("bench", "rollout", "--shape", "overlap", "--rounds", "1", "--groups", "2", OMP_NUM_THREADS="1")
+    assert done.code == 0, done.err
+    found = json.loads(done.out.strip().splitlines()[-1])
+
+    assert found["shape"].startswith("overlap: 16 completions") and found["reward_s"] == pytest.approx(0.8)
+    assert {"ours_s", "peer_s", "ratio", "generation_s", "hidden"} <= found.keys()
 
 
 WRONG = {
     "another benchmark's flag": (["rewards", "--shape", "rag"], "bench rewards takes no --shape"),
     "no rounds": (["rewards", "--rounds", "0"], "--rounds is 0"),
     "no such shape": (["update", "--shape", "rga"], "there is no shape 'rga'"),
+    "no such shape of rollouts": (["rollout", "--shape", "rag"], "bench rollout has no shape 'rag'"),
+    "no such interpreter": (["rollout", "--verifiers", "/no/python"], "--verifiers /no/python: there is no such"),
     "no such benchmark": (["speed"], "invalid choice: 'speed'"),
 }
 
