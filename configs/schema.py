@@ -59,6 +59,10 @@ class JobConfig:
     """Laid on the environment's own limits of a rollout: `turns`, `tokens`, `seconds`, `tool_seconds`, `observation`."""
     vllm_options: dict[str, Any] = field(default_factory=dict)
     """With `use_vllm`: fields of vLLM's `EngineArgs`, passed through, such as `enforce_eager` or `max_num_batched_tokens`."""
+    vllm_servers: list[str] = field(default_factory=list)
+    """With `vllm_mode: server`: addresses of servers started by `journeyman serve-rollouts`; else `vllm_server_base_url`."""
+    vllm_adapters: str | None = None
+    """A folder that the servers see under the same path, for the adapter's files; shared memory where all are on this machine."""
     vllm_sync: Literal["auto", "adapter", "merged"] = "auto"
     """How the adapter gets into vLLM: as an adapter of its own, merged into its weights, or whichever is faster here."""
     max_error_rate: float = 0.1

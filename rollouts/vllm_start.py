@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from ..configs.errors import BadInput
-from .engine import Request, Sampling, complete_all
+from .engine import Engine, Request, Sampling, complete_all
 from .proof import prove
+from .servers import ServersEngine
 from .vllm_engine import VllmEngine
 from .vllm_sync import AdapterSync, MergedSync, obstacles
 
@@ -34,6 +36,7 @@ class Plan:
         rows: most requests decoded at once.
         step_tokens: most tokens that a step generates on this rank: what a slower decoding is multiplied by.
         options: fields of vLLM's `EngineArgs`.
+        servers: addresses of vLLM servers in place of a vLLM in this process; `folder` and `timeout` are theirs.
     """
 
     path: str
@@ -43,6 +46,9 @@ class Plan:
     rows: int
     step_tokens: int
     options: dict[str, Any] = field(default_factory=dict)
+    servers: tuple[str, ...] = ()
+    folder: Path | None = None
+    timeout: float = 600.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Speed:
 
 def start(
     plan: Plan, model: Any, eos_ids: Sequence[int], prompts: Sequence[Sequence[int]]
-) -> tuple[VllmEngine, dict[str, Any]]:
+) -> tuple[Engine, dict[str, Any]]:
     """The engine of `plan` for the adapter of `model` (PEFT), and what was found on the way, for run.json.
 
     Args:
@@ -70,6 +76,12 @@ def start(
         BadInput: no way takes this adapter, or vLLM refuses the options.
         SyncFailed: see `proof.prove`.
     """
+    proof = proof_prompts(prompts, min(PROOF_TOKENS, plan.context // 2))
+    if plan.servers:
+        possible(replace(plan, way="adapter"), model)
+        servers = ServersEngine(plan.servers, eos_ids, folder=plan.folder, timeout=plan.timeout)
+        agreement = prove(servers, model, proof)
+        return servers, {"engine": "vllm servers", "sync": "adapter", **agreement.as_dict()}
     ways, facts = possible(plan, model), {}
     if len(ways) > 1:
         speeds = {}
@@ -85,7 +97,7 @@ def start(
         )
         ways = [best]
     engine = _engine(plan, ways[0], model, eos_ids)
-    agreement = prove(engine, model, proof_prompts(prompts, min(PROOF_TOKENS, plan.context // 2)))
+    agreement = prove(engine, model, proof)
     return engine, {"engine": "vllm", "sync": ways[0], **facts, **agreement.as_dict()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ..configs import BadInput
@@ -25,10 +26,25 @@ def check_engine(config: RunConfig) -> None:
     """
     given = config.trainer
     if not given.get("use_vllm"):
-        if config.job.vllm_options:
-            raise BadInput(f"{config.path}: vllm_options is set and use_vllm is not; set use_vllm: true, or remove it")
+        for key in ("vllm_options", "vllm_servers"):
+            if getattr(config.job, key):
+                raise BadInput(f"{config.path}: {key} is set and use_vllm is not; set use_vllm: true, or remove it")
         return
-    check_installed()
+    if given.get("vllm_mode") == "server":
+        if config.job.vllm_options:
+            raise BadInput(
+                f"{config.path}: vllm_options are for a vLLM in this process; give them to `journeyman serve-rollouts`"
+            )
+        if config.job.vllm_sync == "merged":
+            raise BadInput(
+                f"{config.path}: vllm_sync: servers take the adapter alone; leave it at auto, or set vllm_mode: colocate"
+            )
+    elif config.job.vllm_servers:
+        raise BadInput(
+            f"{config.path}: vllm_servers is set and vllm_mode is colocate; set vllm_mode: server, or remove it"
+        )
+    else:
+        check_installed()
     for key, why in REFUSED.items():
         if given.get(key):
             raise BadInput(f"{config.path}: {key}: {why}")
@@ -51,8 +67,13 @@ def plan_of(config: RunConfig, args: Any, env: Environment, context: int) -> Pla
         "revision": config.model.model_revision if config.model.model_name_or_path != "nano" else None,
         "max_model_len": args.vllm_max_model_length,
     }  # fmt: skip
+    servers: tuple[str, ...] = ()
+    if args.vllm_mode == "server":
+        one = args.vllm_server_base_url or f"http://{args.vllm_server_host}:{args.vllm_server_port}"
+        servers = tuple(config.job.vllm_servers or [one])
     return Plan(
         base_path(config, env), str(config.model.dtype or "float32"), config.job.vllm_sync, context, rows,
         args.per_device_train_batch_size * args.steps_per_generation * config.max_tokens,
         {**{key: value for key, value in options.items() if value is not None}, **config.job.vllm_options},
+        servers, Path(config.job.vllm_adapters) if config.job.vllm_adapters else None, args.vllm_server_timeout,
     )  # fmt: skip
