@@ -75,7 +75,7 @@ class ServersEngine:
         patience: float = 600.0,
         every: float = 1.0,
     ) -> None:
-        self.policy_version, self.synced_bytes = 0, 0
+        self.policy_version, self.synced_bytes, self._pushes = 0, 0, 0
         self._eos, self._patience, self._every = sorted(set(eos_ids)), patience, every
         self._folder, self._files = folder, AdapterFiles(folder)
         self._adapter: Adapter | None = None
@@ -112,7 +112,8 @@ class ServersEngine:
             NoServer: none was up for `patience` seconds.
         """
         if model is not None and not (version == self.policy_version and self._adapter is not None):
-            folder, self.synced_bytes = self._files.write(model, version)
+            self._pushes += 1  # versions may go back, the files' numbers must not: older ones are removed
+            folder, self.synced_bytes = self._files.write(model, self._pushes)
             if self._folder is not None:
                 folder.parent.chmod(0o755)  # servers may run as another user
             self._start(self._move(Adapter.of(folder, version))).result()
