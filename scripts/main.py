@@ -17,7 +17,8 @@ from .. import __version__
 from ..configs.errors import EXIT_BAD_INPUT, EXIT_RESUMABLE, BadInput, Stopped
 
 COMMANDS = (
-    "quickstart", "try", "train", "evaluate", "prove", "replay", "audit", "bench", "publish", "nano", "serve-rollouts",
+    "quickstart", "try", "train", "evaluate", "prove", "replay", "audit", "bench", "publish", "nano", "env",
+    "serve-rollouts",
 )  # fmt: skip
 
 DESCRIPTION = """Train a small open model into a specialist at one job, prove on held-out work that it got better,
