@@ -116,24 +116,21 @@ def telling(function: Callable[..., Any]) -> Callable[..., Any]:
     def note() -> None:
         failures.get([]).append((name, traceback.format_exc()))
 
-    if inspect.iscoroutinefunction(function):
+    async def awaited(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await function(*args, **kwargs)
+        except Exception:
+            note()
+            raise
 
-        async def told(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return await function(*args, **kwargs)
-            except Exception:
-                note()
-                raise
+    def called(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except Exception:
+            note()
+            raise
 
-    else:
-
-        def told(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return function(*args, **kwargs)
-            except Exception:
-                note()
-                raise
-
+    told: Callable[..., Any] = awaited if inspect.iscoroutinefunction(function) else called
     wrapped = functools.wraps(function)(told)
     wrapped.__name__ = name
     return wrapped

@@ -32,6 +32,7 @@ NOT_RUN = {
     "journeyman train configs/gsm8k": "a model and a dataset from the Hub, and a GPU; the config is checked",
     "journeyman train arithmetic --model_name_or_path": "a model from the Hub, and a GPU; the config is checked",
     "journeyman evaluate runs/gsm8k": "the run before it is not made here",
+    "journeyman env serve": "serves until it is ended; tests/envs/test_openenv.py runs it",
     "python -m journeyman.scripts.random_base": "a gigabyte; tests/scripts/test_random_base.py makes a small one",
 }
 """How a command begins -> why it isn't run."""
