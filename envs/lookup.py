@@ -18,7 +18,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..configs.errors import nearest
+from ..configs.errors import BadInput, nearest
 from .core import Generated, Limits, Row, unit_hash
 
 NAMES = (
@@ -56,6 +56,8 @@ class Lookup(Generated):
     def __init__(
         self, people: int = 4, shares: Mapping[str, float] | None = None, system_prompt: str | None = None
     ) -> None:
+        if not isinstance(people, int) or isinstance(people, bool) or not 1 <= people <= len(NAMES):
+            raise BadInput(f"lookup: people is {people!r}; it should be a whole number from 1 to {len(NAMES)}")
         super().__init__(SHARES if shares is None else shares, system_prompt)
         self.people = people
         self.labels = [*NAMES, *FIELDS, *IDS, *(text for texts in FIELDS.values() for text in texts)]

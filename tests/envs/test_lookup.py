@@ -6,6 +6,7 @@ import asyncio
 import re
 
 import pytest
+from journeyman.configs.errors import BadInput
 from journeyman.envs.core import SPLITS, Limits, check_disjoint, tools_of
 from journeyman.envs.lookup import CLERK_RIGHT, FIELDS, HABIT, IDS, NAMES, Lookup
 from journeyman.rewards.match import exact
@@ -82,6 +83,12 @@ def test_a_seed_gives_the_same_rows_and_another_seed_others():
     assert Lookup().tasks("train", 1, 50) == JOB.tasks("train", 1, 50)
     one, other = ({row["item"] for row in JOB.tasks("train", seed, 200)} for seed in (1, 2))
     assert not one & other
+
+
+@pytest.mark.parametrize("people", [0, 31, "four", True])
+def test_a_number_of_people_out_of_range(people):
+    with pytest.raises(BadInput, match=r"people is .* from 1 to 30"):
+        Lookup(people=people)
 
 
 def test_registers_hold_each_name_and_id_once():
