@@ -60,7 +60,7 @@ def dialogues(calling):
         [one, other, "It is 8."],
         ["no calls at all"],
         [one + "\n" + calling("double", number=-1), other + "\n" + calling("find", text="é🎉"), "both"],
-        [calling("find", text="nothing"), calling("dig", deep=True), calling("double"), "sorry"],
+        [calling("find", text="nothing"), calling("dig", deep=True), calling("double", number=None), "sorry"],
         ["I think. " + one, "<tool_call>\n{broken\n</tool_call>"],
         [calling("double", number="4"), ""],
         [calling("find", text="<|im_end|> and <tool_call>"), "<think>\nhm\n</think>\n\nyes"],
