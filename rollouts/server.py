@@ -22,6 +22,8 @@ from .record import StopReason
 
 HEALTH_SECONDS = 10.0
 LOAD_SECONDS = 300.0
+PROBE = list(range(1, 17))
+"""Token ids that every vocabulary has."""
 REASONS = {"stop": StopReason.EOS, "length": StopReason.LENGTH}
 START = "start it with `journeyman serve-rollouts`"
 
@@ -132,15 +134,9 @@ class Server:
             ServerRefused: it is no vLLM server, wants a key, or reports log-probs of another distribution than it samples from.
         """
         await self.check_health()
-        reply = await self._ask("GET", "/v1/models", seconds=HEALTH_SECONDS)
-        if reply.status_code in (401, 403):
-            raise ServerRefused("wants a key: set VLLM_API_KEY to the one it was started with")
-        try:
-            self.base = next(card["id"] for card in _json(reply)["data"] if not card.get("parent"))
-        except (KeyError, TypeError, AttributeError, StopIteration) as error:
-            raise ServerRefused("does not list models as vLLM does: is it the right address?") from error
+        self.base = next((card["id"] for card in await self._models() if not card.get("parent")), "")
         # The one token that top-k leaves has probability 1, if that is taken after the cut (ties, which are rare, share it).
-        probe = await self.complete(Request([1, 2, 3], (0, 0, 0)), Sampling(8, top_k=1), (), self.base)
+        probe = await self.complete(Request(PROBE, (0, 0, 0)), Sampling(8, top_k=1), (), self.base)
         if sum(logprob > -1e-6 for logprob in probe.logprobs) < 2:
             raise ServerRefused(
                 f"reports log-probs before temperature and cuts; {START}, or with --logprobs-mode processed_logprobs"
@@ -154,7 +150,12 @@ class Server:
         """
         body = {"lora_name": adapter.name, "lora_path": str(adapter.folder)}
         reply = await self._ask("POST", "/v1/load_lora_adapter", body, LOAD_SECONDS, errors=False)
-        if reply.status_code == 200 or (reply.status_code == 400 and "already been loaded" in reply.text):
+        if reply.status_code == 400 and "already been loaded" in reply.text:
+            if await self._can_read(adapter.name):
+                return
+            await self.unload(adapter.name)  # of a run that is over: it could not be read again
+            reply = await self._ask("POST", "/v1/load_lora_adapter", body, LOAD_SECONDS, errors=False)
+        if reply.status_code == 200:
             return
         said = _said(reply)
         if reply.status_code == 404 and "detail" in reply.text:
@@ -162,6 +163,36 @@ class Server:
         elif "rank" in said:
             said += f"; {START} and --max-lora-rank"
         raise ServerRefused(f"did not load {adapter.name} from {adapter.folder}: {said}")
+
+    async def _models(self) -> list[dict[str, Any]]:
+        """Its base and the adapters that it has."""
+        reply = await self._ask("GET", "/v1/models", seconds=HEALTH_SECONDS)
+        if reply.status_code in (401, 403):
+            raise ServerRefused("wants a key: set VLLM_API_KEY to the one it was started with")
+        try:
+            return [{"id": str(card["id"]), **card} for card in _json(reply)["data"]]
+        except (KeyError, TypeError) as error:
+            raise ServerRefused("does not list models as vLLM does: is it the right address?") from error
+
+    async def _can_read(self, name: str) -> bool:
+        """Whether the files from which it loaded the adapter are still there: it reads them again when it needs the memory."""
+        return any(card["id"] == name and Path(str(card.get("root"))).is_dir() for card in await self._models())
+
+    async def score(self, model: str) -> list[float]:
+        """Log-probs of a few fixed tokens: what servers of the same weights agree on.
+
+        Raises:
+            ServerFailed: it is not there, or does not give them.
+        """
+        body = {"model": model, "prompt": PROBE, "max_tokens": 1, "prompt_logprobs": 0, "add_special_tokens": False}
+        reply = await self._ask("POST", "/v1/completions", body)
+        if reply.status_code != 200:
+            raise ServerFailed(f"does not score a prompt: {_said(reply)}")
+        try:
+            scores = _json(reply)["choices"][0]["prompt_logprobs"][1:]
+            return [float(score[str(token)]["logprob"]) for token, score in zip(PROBE[1:], scores, strict=True)]
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise ServerRefused(f"does not score a prompt ({error!r}): is it vLLM 0.24+?") from error
 
     async def unload(self, name: str) -> None:
         """Make it forget an adapter, if it is there and has it."""

@@ -11,13 +11,10 @@ elsewhere with the same random numbers, and is answered once.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-import math
 import os
 import threading
-from array import array
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +24,7 @@ import httpx
 from ..configs.errors import BadInput
 from .adapter_files import AdapterFiles
 from .engine import Completion, Request, Sampling, SyncFailed
+from .routing import route
 from .server import Adapter, Server, ServerFailed, ServerRefused
 
 log = logging.getLogger(__name__)
@@ -36,11 +34,11 @@ TRIES = 6
 """Times that one request may fail before it is taken to be the cause."""
 MISSES = 3
 """Health checks in a row that a server may miss before what it works on is asked elsewhere."""
-BOUND, SLACK = 1.25, 16
-"""A server gets no more than BOUND times its share of the requests under way, or SLACK where that is more."""
 KEPT = 2
 """Versions of the adapter that stay loaded: this one and the one before."""
 DRAIN_SECONDS = 5.0
+AGREE = 0.25
+"""Mean difference (nats) of log-probs between servers that 16-bit weights explain."""
 
 
 class NoServer(RuntimeError):
@@ -80,12 +78,14 @@ class ServersEngine:
         self._folder, self._files = folder, AdapterFiles(folder)
         self._adapter: Adapter | None = None
         self._names: list[str] = []
+        self._scores: dict[str, list[float]] = {}
         self._homes: dict[tuple[int, int, int], str] = {}
         self._waiting = False
         addresses = _addresses(urls)
         # A loop of its own: connections outlive the batches, and servers that come back are seen to between them.
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="servers", daemon=True).start()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="servers", daemon=True)
+        self._thread.start()
         self._client, self.servers = self._start(_opened(addresses, timeout)).result()
         self._watches = [self._start(self._watch(server)) for server in self.servers]
 
@@ -120,15 +120,14 @@ class ServersEngine:
         self.policy_version = version
 
     def close(self) -> None:
-        """Unload what was loaded, let go of the connections and remove the files; the servers go on."""
+        """Let go of the connections and remove the files; the servers go on, and other ranks may use them."""
         if self._loop.is_closed():
             return
         for watch in self._watches:
             watch.cancel()
         self._start(self._end()).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
-        while self._loop.is_running():
-            threading.Event().wait(0.01)
+        self._thread.join()
         self._loop.close()
         self._files.close()
 
@@ -187,25 +186,41 @@ class ServersEngine:
             raise
         self._homes.clear()
         self._names = [name for name in self._names if name != adapter.name] + [adapter.name]
+        self._scores = {adapter.name: self._scores[adapter.name]}
         old, self._names = self._names[:-KEPT], self._names[-KEPT:]
         await asyncio.gather(*(server.unload(name) for server in self.servers if server.up for name in old))
 
     async def _take(self, server: Server, adapter: Adapter) -> None:
         async with server.lock:
             try:
-                await server.load(adapter)
+                await self._give(server, adapter)
             except ServerFailed as failed:
                 self._down(server, failed)
+
+    async def _give(self, server: Server, adapter: Adapter | None) -> None:
+        """Load the adapter, and compare what the server makes of it with what the first one did.
+
+        So the start-up proof, which asks one server, holds for all.
+        """
+        if adapter is not None:
+            await server.load(adapter)
+        scores = await server.score(adapter.name if adapter else server.base)
+        first = self._scores.setdefault(adapter.name if adapter else "", scores)
+        apart = sum(abs(a - b) for a, b in zip(scores, first, strict=True)) / len(first)
+        if apart > AGREE:
+            raise ServerRefused(
+                f"gives log-probs {apart:.2g} from another server's on the same tokens: do all serve the same base?"
+            )
 
     async def _let_in(self, server: Server) -> None:
         """Let a server have requests again, once it is well and has the current adapter."""
         async with server.lock:
             await server.check()
-            adapter = None
-            while adapter is not self._adapter:
+            while True:
                 adapter = self._adapter
-                if adapter is not None:
-                    await server.load(adapter)
+                await self._give(server, adapter)
+                if adapter is self._adapter:  # it may have moved on meanwhile
+                    break
             if server.trouble:
                 log.info("%s is up, with %s", server.url, adapter.name if adapter else server.base)
             server.up, server.trouble, server.refused = True, "", False
@@ -249,23 +264,7 @@ class ServersEngine:
         return "; ".join(f"{server.url} {server.trouble}" for server in self.servers)
 
     async def _end(self) -> None:
-        await asyncio.gather(*(server.unload(name) for server in self.servers if server.up for name in self._names))
         await self._client.aclose()
-
-
-def route(prompt_ids: Sequence[int], loads: Mapping[str, int]) -> str:
-    """Which server gets a prompt: the same one each time, so that a group finds its prefix cached.
-
-    Rendezvous hashing (Thaler and Ravishankar, 1998), so a server that goes moves no prompt but its own, with loads bounded
-    (Mirrokni et al., arXiv:1608.01350): what would be too much for one server goes to the prompt's next.
-
-    Args:
-        loads: requests under way by the address of each server that is up; at least one.
-    """
-    most = max(SLACK, math.ceil(BOUND * (sum(loads.values()) + 1) / len(loads)))
-    prompt = hashlib.blake2b(array("q", prompt_ids).tobytes(), digest_size=16).digest()
-    order = sorted(loads, key=lambda url: hashlib.blake2b(prompt + url.encode(), digest_size=8).digest())
-    return next((url for url in order if loads[url] < most), order[0])
 
 
 async def _opened(urls: Sequence[str], timeout: float) -> tuple[httpx.AsyncClient, list[Server]]:

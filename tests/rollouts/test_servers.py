@@ -27,7 +27,9 @@ from journeyman.rollouts.engine import Request, Sampling, SyncFailed, complete_a
 from journeyman.rollouts.pool import Pool
 from journeyman.rollouts.proof import logprobs_of, prove
 from journeyman.rollouts.record import RecordWriter, StopReason, read_records
-from journeyman.rollouts.servers import NoServer, ServersEngine, route
+from journeyman.rollouts.routing import route
+from journeyman.rollouts.server import PROBE
+from journeyman.rollouts.servers import NoServer, ServersEngine
 from journeyman.trainers.tokenizer import train_tokenizer
 from peft import LoraConfig, get_peft_model
 from transformers import Qwen3Config, Qwen3ForCausalLM
@@ -40,7 +42,7 @@ class StandIn:
     """A server of the same calls, whose misbehaviour the test chooses; it notes what it is asked, in order."""
 
     def __init__(self, port=0):
-        self.adapters, self.seen, self.adapter_error, self.lies = [], [], None, None
+        self.adapters, self.seen, self.adapter_error, self.score = {}, [], None, -2.0
         self.healthy, self.misbehave, self.may_load = True, None, threading.Event()
         self.may_load.set()
         self.connections = []
@@ -59,7 +61,10 @@ class StandIn:
             def do_GET(self):
                 if self.path == "/health":
                     return self.answer(200 if outer.healthy else 503, {})
-                cards = [{"id": "base", "parent": None}, *({"id": a, "parent": "base"} for a in outer.adapters)]
+                cards = [
+                    {"id": "base", "parent": None},
+                    *({"id": a, "parent": "base", "root": r} for a, r in outer.adapters.items()),
+                ]
                 return self.answer(200, {"data": cards})
 
             def do_POST(self):
@@ -71,14 +76,17 @@ class StandIn:
                         return self.answer(*outer.adapter_error)
                     if body["lora_name"] in outer.adapters:
                         return self.answer(400, {"error": {"message": "The adapter has already been loaded."}})
-                    outer.adapters.append(body["lora_name"])
+                    outer.adapters[body["lora_name"]] = body["lora_path"]
                     return self.answer(200, {})
                 if self.path == "/v1/unload_lora_adapter":
-                    outer.adapters.remove(body["lora_name"])
+                    del outer.adapters[body["lora_name"]]
                     return self.answer(200, {})
                 if body["model"] not in ("base", *outer.adapters):
                     return self.answer(404, {"error": {"message": "The model does not exist."}})
-                if outer.misbehave and body["prompt"] != [1, 2, 3]:
+                if "prompt_logprobs" in body:
+                    scores = [None, *({str(token): {"logprob": outer.score}} for token in body["prompt"][1:])]
+                    return self.answer(200, {"choices": [{"prompt_logprobs": scores}]})
+                if outer.misbehave and body["prompt"] != PROBE:
                     return outer.misbehave(self, body)
                 return self.completion(body)
 
@@ -107,7 +115,7 @@ class StandIn:
 
     def completions(self):
         """What it was asked to complete, its own start-up check aside."""
-        return [body for path, body in self.seen if path == "/v1/completions" and body["prompt"] != [1, 2, 3]]
+        return [body for path, body in self.seen if path == "/v1/completions" and body["prompt"] != PROBE]
 
     def stop(self):
         self.http.shutdown()
@@ -235,7 +243,7 @@ def test_the_version_moves_when_every_server_that_is_up_has_acknowledged(engine,
     syncing.join()
     complete_all(engine, requests(), Sampling(4))
     [name] = two[0].adapters
-    assert engine.policy_version == 1 and name.startswith("policy-v1-") and two[1].adapters == [name]
+    assert engine.policy_version == 1 and name.startswith("policy-v1-") and list(two[1].adapters) == [name]
     assert {body["model"] for server in two for body in server.completions()} == {name}
 
 
@@ -252,20 +260,16 @@ def test_a_server_that_comes_back_loads_the_adapter_before_it_gets_requests(engi
     two[0] = StandIn(two[0].port)
     until(lambda: engine.servers[0].up)
     complete_all(engine, requests(), Sampling(4))
-    paths = [path for path, body in two[0].seen if body.get("prompt") != [1, 2, 3]]
+    paths = [path for path, body in two[0].seen if body.get("prompt") != PROBE]
     assert paths[0] == "/v1/load_lora_adapter" and paths.count("/v1/completions") == len(paths) - 1 > 0
     assert {body["model"] for body in two[0].completions()} == set(two[0].adapters)
 
 
-def test_the_last_two_versions_stay_loaded_and_none_after_the_end(two, model):
-    engine = ServersEngine([server.url for server in two], [EOS], every=0.05)
+def test_the_last_two_versions_stay_loaded(engine, two, model):
     for version in (1, 2, 3):
         step(model, version)
         engine.sync(model, version)
     assert [name.split("-")[1] for name in two[0].adapters] == ["v2", "v3"]
-    engine.close()
-    engine.close()
-    assert not two[0].adapters and not two[1].adapters
 
 
 def test_a_name_says_what_is_in_it_so_runs_and_ranks_share_servers(engine, two, model):
@@ -282,10 +286,20 @@ def test_a_name_says_what_is_in_it_so_runs_and_ranks_share_servers(engine, two, 
     complete_all(other, requests(1), Sampling(4))
     complete_all(engine, requests(1), Sampling(4))
     [asked] = [server.completions() for server in two if server.completions()]
-    assert [body["model"] for body in asked] == two[0].adapters[::-1], (
+    assert [body["model"] for body in asked] == list(two[0].adapters)[::-1], (
         "one version, two adapters, each asked for by its run"
     )
     other.close()
+
+
+def test_what_a_run_that_is_over_has_loaded_is_loaded_again(engine, two, model):
+    over = ServersEngine([server.url for server in two], [EOS], every=0.05)
+    over.sync(model, 1)
+    over.close()
+    over.close()
+    before = dict(two[0].adapters)
+    engine.sync(model, 1)
+    assert two[0].adapters.keys() == before.keys() and two[0].adapters != before, "of that run's files none is left"
 
 
 def test_prompts_of_a_group_share_a_server_and_a_conversation_stays(engine, two):
@@ -388,6 +402,19 @@ def test_a_server_with_log_probs_of_another_distribution_gets_no_requests(two):
     engine.close()
     raw.stop()
     two[:] = [StandIn(), StandIn()]
+
+
+def test_a_server_of_another_base_than_the_others_gets_no_requests(two, model, caplog):
+    engine = ServersEngine([server.url for server in two], [EOS], every=0.05)
+    until(lambda: all(server.up for server in engine.servers))
+    two[0].score, two[1].score = -2.0, -2.3  # as if the adapter did nothing on one of them
+    engine.sync(model, 1)
+    complete_all(engine, requests(), Sampling(4))
+    assert Counter(server.up for server in engine.servers) == {True: 1, False: 1}
+    assert (
+        sorted(len(server.completions()) for server in two) == [0, 24] and "do all serve the same base?" in caplog.text
+    )
+    engine.close()
 
 
 @pytest.mark.parametrize("urls", [[], "http://a:8000", ["a:8000"], ["ftp://a"], ["http://"]], ids=str)
