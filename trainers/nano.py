@@ -108,7 +108,7 @@ def nano_base(env: Environment, job: str, options: NanoOptions, elsewhere: Seque
     folder = cache_folder() / f"nano-{job}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     if (folder / "config.json").exists():
         return folder
-    if elsewhere is not None and os.environ.get("LOCAL_RANK", "0") == "0":
+    if elsewhere is not None:  # every rank asks for it: whoever comes second finds it built
         clean = {k: v for k, v in os.environ.items() if k not in DISTRIBUTED and not k.startswith("ACCELERATE_")}
         command = [sys.executable, "-m", "journeyman.scripts.main", "nano", *elsewhere]
         subprocess.run(command, env=clean, check=False, stdout=subprocess.DEVNULL)
