@@ -158,8 +158,10 @@ class Server:
         if reply.status_code == 200:
             return
         said = _said(reply)
-        if reply.status_code == 404 and "detail" in reply.text:
+        if reply.status_code == 404 and '"error"' not in reply.text:
             said = f"it takes no adapters at run time; {START}"
+        elif "No adapter found" in said:
+            said += "; give a folder that every server sees under the same path"
         elif "rank" in said:
             said += f"; {START} and --max-lora-rank"
         raise ServerRefused(f"did not load {adapter.name} from {adapter.folder}: {said}")

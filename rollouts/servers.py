@@ -58,7 +58,7 @@ class ServersEngine:
         every: seconds between two looks at a server.
 
     Raises:
-        BadInput: no address, or one that is none.
+        BadInput: no address, one that is none, or a folder where nothing can be written.
     """
 
     in_step = False
@@ -75,7 +75,8 @@ class ServersEngine:
     ) -> None:
         self.policy_version, self.synced_bytes, self._pushes = 0, 0, 0
         self._eos, self._patience, self._every = sorted(set(eos_ids)), patience, every
-        self._folder, self._files = folder, AdapterFiles(folder)
+        self._folder = _shared(folder)
+        self._files = AdapterFiles(self._folder)
         self._adapter: Adapter | None = None
         self._names: list[str] = []
         self._scores: dict[str, list[float]] = {}
@@ -277,6 +278,18 @@ async def _opened(urls: Sequence[str], timeout: float) -> tuple[httpx.AsyncClien
         trust_env=False,
     )
     return client, [Server(url, client) for url in urls]
+
+
+def _shared(folder: Path | None) -> Path | None:
+    """The folder as servers must know it, wherever they were started."""
+    if folder is None:
+        return None
+    folder = folder.expanduser().resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{folder}, the folder for adapters, can't be made: {error.strerror}") from error
+    return folder
 
 
 def _addresses(urls: Sequence[str]) -> list[str]:

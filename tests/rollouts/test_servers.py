@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -302,6 +303,19 @@ def test_what_a_run_that_is_over_has_loaded_is_loaded_again(engine, two, model):
     assert two[0].adapters.keys() == before.keys() and two[0].adapters != before, "of that run's files none is left"
 
 
+def test_a_shared_folder_is_given_in_full_and_others_may_read_it(two, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    engine = ServersEngine([server.url for server in two], [EOS], folder=Path("shared/adapters"), every=0.05)
+    engine.sync(model, 1)
+    [path] = map(Path, two[0].adapters.values())
+    assert path.is_relative_to(tmp_path / "shared" / "adapters") and (path / "adapter_model.safetensors").is_file()
+    assert path.parent.stat().st_mode & 0o777 == 0o755
+    engine.close()
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInput, match="can't be made"):
+        ServersEngine(["http://a:8000"], [EOS], folder=tmp_path / "file")
+
+
 def test_prompts_of_a_group_share_a_server_and_a_conversation_stays(engine, two):
     groups = [Request(prompt, (7, 1, i * 4 + j)) for i, prompt in enumerate(PROMPTS[:3]) for j in range(4)]
     complete_all(engine, groups, Sampling(4))
@@ -344,6 +358,7 @@ def test_no_version_moves_under_requests_that_are_under_way(engine, two, model, 
 
 REFUSALS = {
     "rank": ((400, {"error": {"message": "LoRA rank 64 is greater than max_lora_rank 32."}}), "rank 64 is .*--max-lora-rank"),
+    "elsewhere": ((404, {"error": {"message": "No adapter found for /x"}}), "a folder that every server sees"),
     "fixed": ((404, {"detail": "Not Found"}), "no adapters at run time; start it with `journeyman serve-rollouts`"),
 }  # fmt: skip
 
