@@ -449,7 +449,7 @@ def test_their_server_trains_unchanged(theirs, make_job, train_here, tmp_path):
         process.terminate()
         process.wait(20)
     rollouts = [r for r in read_records(run / "records") if r.split == "train"]
-    assert {r.step for r in rollouts} == {1, 2, 3, 4, 5} and not any(r.error for r in rollouts)
+    assert {r.step for r in rollouts} == {0, 1, 2, 3, 4} and not any(r.error for r in rollouts)
     assert any(r.tool_calls and r.rewards["environment"] > 0 for r in rollouts)
 
 

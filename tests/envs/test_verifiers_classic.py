@@ -327,14 +327,18 @@ def test_an_environment_of_verifiers_trains_unchanged(make_job, train_here, tmp_
         pytest.skip(f"verifiers can't be installed from PyPI: {done.stderr.strip().splitlines()[-1:]}")
     job = make_job(
         tmp_path / "sums", job="sums", environment="journeyman.envs.verifiers_classic:Verifiers",
-        environment_kwargs={"name": "vf-sums", "python": str(python), "shares": {"demonstrations": 0.3, "train": 0.7}},
-        rewards=["journeyman.envs.verifiers_classic:verifiers_score"], max_steps=5, validate_every=0, train_rows=None,
+        environment_kwargs={"name": "vf-sums", "python": str(python)}, max_steps=5, validate_every=0,
+        rewards=["journeyman.envs.verifiers_classic:verifiers_score"], train_rows=None, heldout_rows=None,
+        nano={
+            "hidden_size": 32, "layers": 1, "heads": 1, "kv_heads": 1, "head_dim": 32, "intermediate_size": 64,
+            "context": 64, "vocab_size": 300, "steps": 60, "target": 0.2,
+        },
     )  # fmt: skip
     (tmp_path / "sums" / "vf_sums.py").write_text(REAL)
     run = train_here(tmp_path / "run", job=job)
 
-    rollouts = list(read_records(run / "records"))
-    assert {r.step for r in rollouts} == {1, 2, 3, 4, 5} and not any(r.error for r in rollouts)
+    rollouts = [r for r in read_records(run / "records") if r.split == "train"]
+    assert {r.step for r in rollouts} == {0, 1, 2, 3, 4} and not any(r.error for r in rollouts)
     assert "verifiers 0.3.1" in rollouts[0].env_version and rollouts[0].extras.keys() >= {"correct", "short"}
     for r in rollouts:
         assert r.rewards["verifiers"] == pytest.approx(r.extras["correct"] + 0.1 * r.extras["short"])
