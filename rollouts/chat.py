@@ -6,11 +6,13 @@ gets the system text at the head of the first user message.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jinja2.exceptions import TemplateError
 from transformers.utils import get_json_schema
+from transformers.utils.chat_parsing.response_templates import load_response_template
 from trl.chat_template_utils import add_response_schema, parse_response
 
 from ..configs.errors import BadInput
@@ -40,6 +42,7 @@ class Chat:
             tokenizer.pad_token = tokenizer.eos_token
         self._merge_system = not self._takes_system()
         self._before_reply: dict[str, list[int]] = {}
+        self._compiled: tuple[Any, Any] | None = None
         self._schemas: dict[Callable[..., Any], dict[str, Any]] = {}
 
     def text(self, messages: Messages, tools: Tools = (), generation: bool = True) -> str:
@@ -64,7 +67,7 @@ class Chat:
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a text in which special tokens are written out."""
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
 
     def answer(self, completion_ids: Sequence[int]) -> str:
         """The text of a completion, without special tokens."""
@@ -96,7 +99,17 @@ class Chat:
         while start and prefix_ids[start - 1] != end:
             start -= 1
         turn = list(prefix_ids[start:])  # the rest tells nothing about this turn, and takes long to read
-        return dict(parse_response(self.tokenizer, list(completion_ids), turn, self._described(tools)))
+        return dict(parse_response(self._reader(), list(completion_ids), turn, self._described(tools)))
+
+    def _reader(self) -> Any:
+        """The tokenizer with its response template compiled: otherwise it is compiled anew for every completion."""
+        template = getattr(self.tokenizer, "response_template", None)
+        if self._compiled is None or self._compiled[0] is not template:
+            reader = copy.copy(self.tokenizer)
+            if isinstance(template, dict):
+                reader.response_template = load_response_template(template)
+            self._compiled = (template, reader)
+        return self._compiled[1]
 
     def tool_reply_ids(self, tool_messages: Messages) -> list[int]:
         """What stands between a turn's end token and the next turn, with the tools' replies in it.
