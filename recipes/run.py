@@ -178,7 +178,8 @@ def _already_trained(trainer: Any, checkpoint: Path | None) -> bool:
         return False
     # transformers would make one more step before it looks at how many there are.
     trainer.state = state
-    trainer._load_from_checkpoint(str(checkpoint))
+    # Not by the trainer's own loading, which under sharding wants a model that `train` has wrapped.
+    restore_adapter(trainer.accelerator.unwrap_model(trainer.model), load_file(checkpoint / "adapter_model.safetensors"))
     return True
 
 

@@ -1,6 +1,7 @@
 """The shipped launch shapes on a CPU: two real processes over gloo."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -14,8 +15,9 @@ from safetensors.torch import load_file
 def test_two_processes_train_one_adapter(cli, make_job, tiny, tiny_base, train_here, tmp_path, shape):
     run = tmp_path / "run"
     tiny = make_job(tmp_path, rewards=[*yaml.safe_load(tiny.read_text())["rewards"], "tiny.py:group_seen"])
-    flags = ["--per_device_train_batch_size=8", "--max_steps=3", "--validate_every=3", "--save_strategy=no"]
-    done = cli("train", tiny, f"--accelerate={shape}", f"--output_dir={run}", "--report_to=none", *flags, timeout=400)
+    flags = ["--per_device_train_batch_size=8", "--max_steps=3", "--validate_every=3", "--save_steps=3"]
+    command = ("train", tiny, f"--accelerate={shape}", f"--output_dir={run}", "--report_to=none", *flags)
+    done = cli(*command, timeout=400)
     assert done.code == 0, done.err
 
     facts = json.loads((run / "run.json").read_text())
@@ -39,6 +41,16 @@ def test_two_processes_train_one_adapter(cli, make_job, tiny, tiny_base, train_h
                 for r in every
                 if (r.step, r.group) == (step, group)
             ), "a group reward sees all four, on whichever rank they are"
+
+    # Stopped after its last step, before its adapter was there: the same command makes no further one.
+    ended = load_file(run / "adapter" / "adapter_model.safetensors")
+    shutil.rmtree(run / "adapter")
+    (run / "run.json").write_text(json.dumps({**facts, "status": "stopped"}))
+    again = cli(*command, timeout=400)
+    assert again.code == 0, again.err
+    assert json.loads((run / "run.json").read_text())["steps"] == 3
+    resumed = load_file(run / "adapter" / "adapter_model.safetensors")
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in ended.items())
 
     # One process with the same rows: the same first batch, and after it the same adapter but for sums in another order.
     alone = train_here(tmp_path / "alone", tiny, max_steps=3, validate_every=3, save_strategy="no")
