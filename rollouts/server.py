@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -214,6 +215,43 @@ class Server:
         if errors and reply.status_code >= 500:
             raise ServerFailed(f"{path} answers {reply.status_code}: {_said(reply)}")
         return reply
+
+
+async def opened(urls: Sequence[str], timeout: float) -> tuple[httpx.AsyncClient, list[Server]]:
+    """The servers at `urls`, in the running loop, and the client that they share.
+
+    Args:
+        timeout: seconds for one completion.
+    """
+    key = os.environ.get("VLLM_API_KEY")
+    client = httpx.AsyncClient(
+        timeout=httpx.Timeout(timeout, connect=10.0),
+        # vLLM closes a connection after 5 idle seconds: never send on one that it is about to close.
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0),
+        headers={"Authorization": f"Bearer {key}"} if key else {},
+        trust_env=False,
+    )
+    return client, [Server(url, client) for url in urls]
+
+
+def addresses(urls: Sequence[str]) -> list[str]:
+    """The addresses without what may follow host and port, each once.
+
+    Raises:
+        BadInput: there is none, or one is none.
+    """
+    if isinstance(urls, str) or not urls:
+        raise BadInput("the servers are a list of addresses, such as [http://host:8000]")
+    plain = []
+    for url in urls:
+        try:
+            parsed = httpx.URL(url)
+        except (httpx.InvalidURL, TypeError) as error:
+            raise BadInput(f"{url!r} is no address of a server: {error}") from error
+        if parsed.scheme not in ("http", "https") or not parsed.host:
+            raise BadInput(f"{url!r} is no address of a server; it should look like http://host:8000")
+        plain.append(url.rstrip("/").removesuffix("/v1"))
+    return list(dict.fromkeys(plain))
 
 
 def _json(reply: httpx.Response) -> Any:

@@ -12,20 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
+import resource
 import threading
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx
-
 from ..configs.errors import BadInput
 from .adapter_files import AdapterFiles
 from .engine import Completion, Request, Sampling, SyncFailed
 from .routing import route
-from .server import Adapter, Server, ServerFailed, ServerRefused
+from .server import Adapter, Server, ServerFailed, ServerRefused, addresses, opened
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -82,12 +80,13 @@ class ServersEngine:
         self._scores: dict[str, list[float]] = {}
         self._homes: dict[tuple[int, int, int], str] = {}
         self._waiting = False
-        addresses = _addresses(urls)
+        self._slots = asyncio.Semaphore(_connections())
+        plain = addresses(urls)
         # A loop of its own: connections outlive the batches, and servers that come back are seen to between them.
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="servers", daemon=True)
         self._thread.start()
-        self._client, self.servers = self._start(_opened(addresses, timeout)).result()
+        self._client, self.servers = self._start(opened(plain, timeout)).result()
         self._watches = [self._start(self._watch(server)) for server in self.servers]
 
     async def complete(self, request: Request, sampling: Sampling) -> Completion:
@@ -126,7 +125,7 @@ class ServersEngine:
             return
         for watch in self._watches:
             watch.cancel()
-        self._start(self._end()).result()
+        self._start(self._client.aclose()).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -138,21 +137,25 @@ class ServersEngine:
     async def _complete(self, request: Request, sampling: Sampling) -> Completion:
         failures: list[str] = []
         while len(failures) < TRIES:
-            await self._some_up()
-            loads = {server.url: len(server.under_way) for server in self.servers if server.up}
-            home = self._homes.get(request.stream) if request.turn else None
-            url = home if home in loads else route(request.prompt_ids, loads)
-            server = next(server for server in self.servers if server.url == url)
-            try:
-                completion = await self._asked(server, request, sampling)
-            except ServerFailed as failed:
-                self._down(server, failed)
-                failures.append(f"{url} {failed}")
-            else:
-                server.served += 1
-                self._homes[request.stream] = url
-                return completion
+            async with self._slots:
+                await self._some_up()
+                server = self._chosen(request)
+                try:
+                    completion = await self._asked(server, request, sampling)
+                except ServerFailed as failed:
+                    self._down(server, failed)
+                    failures.append(f"{server.url} {failed}")
+                else:
+                    server.served += 1
+                    self._homes[request.stream] = server.url
+                    return completion
         raise NoServer(f"a request failed {TRIES} times: {'; '.join(failures)}")
+
+    def _chosen(self, request: Request) -> Server:
+        """The server that has read most of it, as far as can be known."""
+        up = {server.url: server for server in self.servers if server.up}
+        home = up.get(self._homes.get(request.stream, "")) if request.turn else None
+        return home or up[route(request.prompt_ids, {url: len(server.under_way) for url, server in up.items()})]
 
     async def _asked(self, server: Server, request: Request, sampling: Sampling) -> Completion:
         model = self._adapter.name if self._adapter else server.base
@@ -233,9 +236,10 @@ class ServersEngine:
                 await (server.check_health() if server.up else self._let_in(server))
                 misses = 0
             except Exception as failed:  # whatever it is, it must not end the watch
-                misses = misses + 1 if server.up else MISSES
-                if misses >= MISSES:
+                misses += 1
+                if misses >= MISSES or not server.up:
                     self._down(server, failed)
+                if misses >= MISSES:
                     for work in list(server.under_way):
                         work.cancel()
             await asyncio.sleep(self._every)
@@ -264,20 +268,11 @@ class ServersEngine:
     def _troubles(self) -> str:
         return "; ".join(f"{server.url} {server.trouble}" for server in self.servers)
 
-    async def _end(self) -> None:
-        await self._client.aclose()
 
-
-async def _opened(urls: Sequence[str], timeout: float) -> tuple[httpx.AsyncClient, list[Server]]:
-    key = os.environ.get("VLLM_API_KEY")
-    client = httpx.AsyncClient(
-        timeout=httpx.Timeout(timeout, connect=10.0),
-        # vLLM closes a connection after 5 idle seconds: never send on one that it is about to close.
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0),
-        headers={"Authorization": f"Bearer {key}"} if key else {},
-        trust_env=False,
-    )
-    return client, [Server(url, client) for url in urls]
+def _connections() -> int:
+    """Requests at once: each has a connection, and a process may hold only so many files open."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 2**16 if files == resource.RLIM_INFINITY else max(files // 2, 1)
 
 
 def _shared(folder: Path | None) -> Path | None:
@@ -290,19 +285,3 @@ def _shared(folder: Path | None) -> Path | None:
     except OSError as error:
         raise BadInput(f"{folder}, the folder for adapters, can't be made: {error.strerror}") from error
     return folder
-
-
-def _addresses(urls: Sequence[str]) -> list[str]:
-    """The addresses without what may follow host and port, each once."""
-    if isinstance(urls, str) or not urls:
-        raise BadInput("the servers are a list of addresses, such as [http://host:8000]")
-    plain = []
-    for url in urls:
-        try:
-            parsed = httpx.URL(url)
-        except (httpx.InvalidURL, TypeError) as error:
-            raise BadInput(f"{url!r} is no address of a server: {error}") from error
-        if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise BadInput(f"{url!r} is no address of a server; it should look like http://host:8000")
-        plain.append(url.rstrip("/").removesuffix("/v1"))
-    return list(dict.fromkeys(plain))
