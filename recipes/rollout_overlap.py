@@ -90,7 +90,8 @@ def overlap(chat: Chat, rounds: int, groups: int) -> dict[str, Any]:
                 seconds[side.__name__].append(timed(side)[0])
     assert found["ours"] == found["peer"]
     alone, a, b = (statistics.median(seconds[side.__name__]) for side in sides)
-    hidden = (b - a) / (n * REWARD_S)
+    saved = [late - early for late, early in zip(seconds["after"], seconds["beside"], strict=True)]
+    hidden = statistics.median(saved) / (n * REWARD_S)
     print(
         f"{n} completions of {min(lengths)} to {max(lengths)} tokens (median {statistics.median(lengths):.0f}), a plain reward"
     )
