@@ -110,6 +110,7 @@ class StandIn:
         ThreadingHTTPServer.request_queue_size = 128  # of 5, many at once would wait
         self.http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.http.daemon_threads = True
+        self.http.handle_error = lambda *_: None  # connections are cut on purpose
         self.port = self.http.server_port
         self.url = f"http://127.0.0.1:{self.port}"
         threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
