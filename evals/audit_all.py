@@ -237,7 +237,10 @@ def audit_job(cls: str, where: str, load: Callable[[], Job], rows: int, seconds:
         if outside := waits_outside(reward):
             left.append(f"{reward.name}: {outside}")
         else:
-            audits.append(audit(reward, job.env, rows=rows, seconds=seconds, budget=budget))
+            try:
+                audits.append(audit(reward, job.env, rows=rows, seconds=seconds, budget=budget))
+            except BadInput as error:  # a job with tools, say
+                left.append(str(error))
     if not audits:
         return Entry("environment", name, "not audited", "; ".join(left) or "no reward goes with it")
     return Entry("environment", name, _verdict(audits), "; ".join([_summary(audits), *left]), audits)

@@ -16,6 +16,7 @@ import torch
 from peft import get_peft_model
 
 from ..configs.read import read_yaml
+from ..envs.core import tools_of
 from ..trainers.callbacks import time_text
 from ..trainers.config import RunConfig
 from ..trainers.estimate import EIGHT_BIT, FOUR_BIT, Batch, Memory, Precision, Shape, memory, shape_of, work
@@ -49,7 +50,8 @@ def report(config: RunConfig) -> str:
     need = memory(shape, batch, precision, args.gradient_checkpointing, launch.processes if sharded else 1)
     speed = matmul_speed(precision.compute)
     seconds = work(shape, batch, args.gradient_checkpointing).seconds(speed)
-    prompts = [chat.text(row["prompt"]) for row in job.train[:PROMPTS]]
+    tools = tools_of(job.env)
+    prompts = [chat.text(row["prompt"], tools) for row in job.train[:PROMPTS]]
     parts = [
         ("config", config.dump().rstrip()),
         *((f"prompt {i}, as the model reads it", text.rstrip("\n")) for i, text in enumerate(prompts, 1)),
@@ -76,7 +78,8 @@ def _planned(config: RunConfig) -> tuple[RunConfig, list[str]]:
 
 
 def _longest(chat: Any, job: Job) -> int:
-    return max(len(chat.prompt_ids(row["prompt"])) for row in [*job.train[:1024], *job.validation])
+    tools = tools_of(job.env)
+    return max(len(chat.prompt_ids(row["prompt"], tools)) for row in [*job.train[:1024], *job.validation])
 
 
 def _shape(config: RunConfig, model: Any) -> Shape:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from ..envs.core import Environment, Row, tools_of
 from ..evals.measure import measure
-from ..rewards import Scored
-from ..rewards.executor import Executor, score
-from ..rollouts.chat import end_ids
+from ..rewards.executor import Executor
+from ..rollouts.chat import Chat, end_ids
 from ..rollouts.collect import Batch
 from ..rollouts.engine import Sampling
 from ..rollouts.pool import Pool
 from ..rollouts.record import Rollout
+from ..rollouts.scripted import ScriptedEngine
 from ..rollouts.transformers_engine import TransformersEngine
-from ..trainers.config import load_config
+from ..trainers.config import RunConfig, load_config
 from ..trainers.models import load_base
 from ..trainers.rolling import context_length
 
@@ -26,16 +28,18 @@ class Trial:
     """One rollout, what the rewards say of it, and what they say of the right answer."""
 
     rollout: Rollout
-    oracle: str
+    oracle: str | None
     oracle_rewards: dict[str, float | None]
 
     def text(self) -> str:
         """For a reader: the conversation, then a line a reward."""
         lines = [f"--- item {self.rollout.item} ({self.rollout.stop_reason}, {self.rollout.tokens_out} tokens)"]
-        lines += [f"{message['role']}: {message['content']}" for message in self.rollout.messages]
-        lines.append(f"right answer: {self.oracle}")
+        for message in self.rollout.messages:
+            lines.append(f"{message['role']}: {message.get('content') or ''}")
+            lines += [f"  calls {call['function']}" for call in message.get("tool_calls") or []]
+        lines.append(f"right answer: {'not known' if self.oracle is None else self.oracle}")
         for name, value in self.rollout.rewards.items():
-            gold = self.oracle_rewards[name]
+            gold = self.oracle_rewards.get(name)
             lines.append(f"  {name:<20} {_shown(value)}   (right answer: {_shown(gold)})")
         if self.rollout.error:
             lines.append(f"  error: {self.rollout.error}")
@@ -62,12 +66,29 @@ def try_job(job: str, n: int = 4, split: str = "train", **overrides: Any) -> lis
     sampling = Sampling(
         config.max_tokens, args.temperature, args.top_p, args.top_k or 0, args.min_p or 0.0
     )  # fmt: skip
+    if tools_of(env):
+        chat.learn_to_parse()
+    executor = Executor(rewards)
     rollouts = measure(
-        engine, chat, Pool(env), rows, Executor(rewards), config.quality(), sampling,
+        engine, chat, Pool(env), rows, executor, config.quality(), sampling,
         Batch(config.name, 0, split, config.seed), context=context_length(model.config), limits=config.limits(env),
     )  # fmt: skip
-    trials = []
-    for row, rollout in zip(rows, rollouts, strict=True):
-        gold = Scored(row, [{"role": "assistant", "content": env.oracle(row)}])
-        trials.append(Trial(rollout, env.oracle(row), score(rewards, [gold]).of(0)))
-    return trials
+    golds = _golds(config, env, chat, rows, executor)
+    return [
+        Trial(rollout, str(gold.messages[-1].get("content")) if gold else None, gold.rewards if gold else {})
+        for rollout, gold in zip(rollouts, golds, strict=True)
+    ]
+
+
+def _golds(
+    config: RunConfig, env: Environment, chat: Chat, rows: Sequence[Row], executor: Executor
+) -> Sequence[Rollout | None]:
+    """What the environment's oracle makes of the same rows; None for each where it has none."""
+    engine = ScriptedEngine(lambda request: env.oracle_turn(rows[request.stream[2]], request.messages), chat)
+    try:
+        return measure(
+            engine, chat, Pool(env), rows, executor, config.quality(), Sampling(10**6),
+            Batch(config.name, 0, "oracle", config.seed), limits=config.limits(env),
+        )  # fmt: skip
+    except (KeyError, NotImplementedError):
+        return [None] * len(rows)

@@ -57,11 +57,15 @@ class AdapterFiles:
         self._config = ""
 
     def write(self, model: Any, version: int) -> tuple[Path, int]:
-        """Write the adapter of `model` (PEFT, unwrapped) as `policy-v<version>`: its folder, and its bytes."""
+        """Write the adapter of `model` (PEFT, unwrapped) as `policy-v<version>`: its folder, and its bytes.
+
+        Versions only rise: the two highest are kept.
+        """
         config, state = at_scale_one(model)
         size = sum(tensor.nbytes for tensor in state.values())
         if self.folder is None:
             place = self._given or _place(KEPT * size + size)
+            _sweep(place)
             self.folder = Path(tempfile.mkdtemp(prefix=f"journeyman-{os.getpid()}-", dir=place))
             self._config = json.dumps(_plain(config), indent=1)
         final, partial = self.folder / f"policy-v{version}", self.folder / f".policy-v{version}"
@@ -80,6 +84,14 @@ class AdapterFiles:
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = None
+
+
+def _sweep(place: Path) -> None:
+    """Remove what processes that are gone have left there."""
+    for folder in place.glob("journeyman-*-*"):
+        pid = folder.name.split("-")[1]
+        if pid.isdigit() and not Path("/proc", pid).exists() and Path("/proc/self").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _number(path: Path) -> int:

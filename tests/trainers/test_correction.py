@@ -54,8 +54,8 @@ def test_one_pass_gives_stocks_update(mode, loss, monkeypatch):
         pytest.skip("TRL refuses it")
     monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
     fields = {
-        "vllm_importance_sampling_mode": mode, "loss_type": loss, "vllm_importance_sampling_clip_max": 2.0, "gradient_accumulation_steps": 2,
-        "per_device_train_batch_size": 8,
+        "vllm_importance_sampling_mode": mode, "loss_type": loss, "vllm_importance_sampling_clip_max": 2.0,
+        "gradient_accumulation_steps": 2, "per_device_train_batch_size": 8,
     }  # fmt: skip
     stock, ours = (trainer_of(kind, random_policy(hidden=64, layers=2), **fields) for kind in (GRPOTrainer, Lean))
     batch = stock._generate_and_score_completions([{"prompt": "a"}] * 16)
