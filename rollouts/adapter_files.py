@@ -6,6 +6,7 @@ scales them in place touches nobody's; the last two versions are kept, older one
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from safetensors.torch import save_file
 
 SHARED_MEMORY = Path("/dev/shm")
 KEPT = 2
+PREFIX = "journeyman-adapter-"
 
 
 def adapter_state(model: Any) -> dict[str, torch.Tensor]:
@@ -41,7 +43,8 @@ def at_scale_one(model: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         key = f"{name}.lora_B.weight"
         if key in state:
             state[key] *= layer.scaling["default"]
-    return {**config, "lora_alpha": config["r"], "use_rslora": False, "alpha_pattern": {}, "rank_pattern": {}}, state
+    one = {"lora_alpha": config["r"], "alpha_pattern": config["rank_pattern"], "use_rslora": False}
+    return {**config, **one}, state
 
 
 class AdapterFiles:
@@ -55,6 +58,7 @@ class AdapterFiles:
         self._given = folder
         self.folder: Path | None = None
         self._config = ""
+        self._lock: Any = None
 
     def write(self, model: Any, version: int) -> tuple[Path, int]:
         """Write the adapter of `model` (PEFT, unwrapped) as `policy-v<version>`: its folder, and its bytes.
@@ -65,8 +69,10 @@ class AdapterFiles:
         size = sum(tensor.nbytes for tensor in state.values())
         if self.folder is None:
             place = self._given or _place(KEPT * size + size)
-            _sweep(place)
-            self.folder = Path(tempfile.mkdtemp(prefix=f"journeyman-{os.getpid()}-", dir=place))
+            if self._given is None:
+                _sweep(place)
+            self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+            self._lock = _locked(self.folder)
             self._config = json.dumps(_plain(config), indent=1)
         final, partial = self.folder / f"policy-v{version}", self.folder / f".policy-v{version}"
         shutil.rmtree(partial, ignore_errors=True)
@@ -84,14 +90,26 @@ class AdapterFiles:
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = None
+            if self._lock is not None:
+                self._lock.close()
+
+
+def _locked(folder: Path) -> Any:
+    """A hold on `folder` that ends with this process; None where another process has one."""
+    try:
+        file = (folder / ".lock").open("w")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return None
+    return file
 
 
 def _sweep(place: Path) -> None:
     """Remove what processes that are gone have left there."""
-    for folder in place.glob("journeyman-*-*"):
-        pid = folder.name.split("-")[1]
-        if pid.isdigit() and not Path("/proc", pid).exists() and Path("/proc/self").exists():
+    for folder in place.glob(f"{PREFIX}*"):
+        if lock := _locked(folder):
             shutil.rmtree(folder, ignore_errors=True)
+            lock.close()
 
 
 def _number(path: Path) -> int:
