@@ -40,7 +40,7 @@ def test_a_slow_reward_is_hidden_behind_generation(cli):
     found = json.loads(done.out.strip().splitlines()[-1])
 
     assert found["shape"].startswith("overlap: 16 completions") and found["reward_s"] == pytest.approx(0.8)
-    assert {"ours_s", "peer_s", "ratio", "generation_s", "hidden"} <= found.keys()
+    assert {"ours_s", "peer_s", "ratio", "generation_s", "of_longer"} <= found.keys()
 
 
 WRONG = {
