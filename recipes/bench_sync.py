@@ -7,7 +7,6 @@ tokens with a sync before them, less the same without. Stock is TRL's own `VLLMG
 
 from __future__ import annotations
 
-import os
 import statistics
 import sys
 import tempfile
@@ -195,13 +194,9 @@ def _stock(name: str, folder: str, trainer: _Trainer) -> tuple[Any, Any]:
     from transformers import AutoTokenizer
     from trl.generation.vllm_generation import VLLMGeneration
 
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    if not torch.cuda.is_available():
-        import vllm._custom_ops as ops
+    from .bench_trainers import stock_vllm
 
-        ops._supports_onednn = False  # else vLLM packs its weights away and TRL's load_weights fails
-        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    stock_vllm()
     trainer.model.name_or_path = folder
     stock = VLLMGeneration(
         model=trainer.model, accelerator=Accelerator(cpu=not torch.cuda.is_available()),

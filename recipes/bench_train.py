@@ -1,8 +1,9 @@
 """`journeyman bench train`: seconds until a run has gained 0.12 on validation, beside stock TRL with the same config.
 
-Always true here: both sides start from the same base and adapter, draw the same prompts, pay the same rewards and make as
-many steps; the clock stands still while either is measured, with the same engine, every ten steps. Stock is TRL's
-GRPOTrainer as it comes, with the generation, scoring and update of its own.
+Always true here: all sides start from the same base and adapter, draw the same prompts, pay the same rewards and make as
+many steps; the clock stands still while any is measured, with the same engine, every ten steps. Stock is TRL's GRPOTrainer
+as it comes, with the generation, scoring and update of its own. With `--engine vllm` stock samples from its colocated vLLM,
+ours from the one in its process, and a third side is ours with the engine that shares the trainer's weights.
 """
 
 from __future__ import annotations
@@ -17,27 +18,38 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ..configs import BadInput
+
 GAIN, EVERY = 0.12, 10
+SIDES = {"transformers": ("ours", "peer"), "vllm": ("ours", "peer", "transformers")}
+"""engine -> the sides that take turns; the last is ours with the other engine."""
 
 
-def run(rounds: int = 5, job: str = "arithmetic", max_steps: int | None = None) -> dict[str, Any]:
+def run(
+    rounds: int = 5, job: str = "arithmetic", max_steps: int | None = None, engine: str = "transformers"
+) -> dict[str, Any]:
     """Print a table and return the figures.
 
     Args:
         rounds: seeds, each of them trained by both sides in turn.
         job: a shipped job's name or the path of a YAML file.
         max_steps: steps of every run; those of the job where None.
+        engine: transformers, or vllm for both sides.
     """
+    if engine not in SIDES:
+        raise BadInput(f"there is no engine '{engine}' here (there are {', '.join(SIDES)})")
+    sides = SIDES[engine]
     pairs = []
     for seed in range(rounds):
-        pair = [_side(side, job, seed, max_steps) for side in (("ours", "peer") if seed % 2 else ("peer", "ours"))]
-        pairs.append({side["side"]: side for side in pair})
-        for side in ("ours", "peer"):
+        order = [*sides[seed % len(sides) :], *sides[: seed % len(sides)]]
+        pairs.append({side: _side(side, job, seed, max_steps, engine) for side in order})
+        for side in sides:
             found = pairs[-1][side]
             shares = "  ".join(f"{name} {100 * share:.0f}%" for name, share in found["phases"].items())
             print(
-                f"seed {seed} {side:<5} base {found['base']:.3f}, + {GAIN} after {found['seconds'] or float('nan'):6.1f} s "
-                f"(step {found['step']}), {found['total']:.1f} s in all, held-out {found['heldout']:.3f}   {shares}",
+                f"seed {seed} {side:<12} start {found['start']:.1f} s, base {found['base']:.3f}, + {GAIN} after "
+                f"{found['seconds'] or float('nan'):.1f} s (step {found['step']}), {found['total']:.1f} s in all, "
+                f"held-out {found['heldout']:.3f}   {shares}",
                 flush=True,
             )
     reached = [pair for pair in pairs if pair["ours"]["seconds"] and pair["peer"]["seconds"]]
@@ -49,13 +61,19 @@ def run(rounds: int = 5, job: str = "arithmetic", max_steps: int | None = None) 
         "bench": "train", "shape": job, "ours_s": medians.get("ours"), "peer_s": medians.get("peer"),
         "ratio": statistics.median(ratios) if ratios else None, "ratios": ratios, "seeds": rounds,
         "ratio_all_steps": statistics.median(p["peer"]["total"] / p["ours"]["total"] for p in pairs),
-        "heldout": {side: [pair[side]["heldout"] for pair in pairs] for side in ("ours", "peer")},
+        "ratio_whole_run": statistics.median(_whole(p["peer"]) / _whole(p["ours"]) for p in pairs), "engine": engine,
+        "whole_run_s": {side: statistics.median(_whole(pair[side]) for pair in pairs) for side in sides},
+        "phases": {side: _mean([pair[side]["phases"] for pair in pairs]) for side in sides},
+        "heldout": {side: [pair[side]["heldout"] for pair in pairs] for side in sides},
         "difference": _difference([pair["ours"]["heldout"] - pair["peer"]["heldout"] for pair in pairs]),
         "compared": f"seconds to base + {GAIN} on validation, measured every {EVERY} steps off the clock; stock GRPOTrainer",
     }  # fmt: skip
+    print(f"{result['ratio_whole_run']:.2f} times as fast over the whole run, the engine's start included")
     if ratios:
         print(f"{result['ratio']:.2f} times as fast to base + {GAIN} (median of {len(ratios)} seeds)")
-    print("held-out, ours - stock: {:+.3f} [{:+.3f}, {:+.3f}] (95% interval over seeds)".format(*result["difference"]))
+    for other in sides[1:]:
+        difference = _difference([pair["ours"]["heldout"] - pair[other]["heldout"] for pair in pairs])
+        print("held-out, ours - {}: {:+.3f} [{:+.3f}, {:+.3f}] (95% interval over seeds)".format(other, *difference))
     return result
 
 
@@ -70,7 +88,15 @@ def _difference(each: list[float]) -> list[float]:
     return [mean, mean - half, mean + half]
 
 
-def _side(side: str, job: str, seed: int, max_steps: int | None) -> dict[str, Any]:
+def _whole(side: dict[str, Any]) -> float:
+    return float(side["start"] + side["total"])
+
+
+def _mean(shares: list[dict[str, float]]) -> dict[str, float]:
+    return {name: statistics.mean(each[name] for each in shares) for name in shares[0]}
+
+
+def _side(side: str, job: str, seed: int, max_steps: int | None, engine: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         words = [
             sys.executable,
@@ -80,6 +106,7 @@ def _side(side: str, job: str, seed: int, max_steps: int | None) -> dict[str, An
             job,
             str(seed),
             str(max_steps or 0),
+            engine,
             folder,
         ]
         subprocess.run(
@@ -89,7 +116,7 @@ def _side(side: str, job: str, seed: int, max_steps: int | None) -> dict[str, An
     return found
 
 
-def _train(side: str, job: str, seed: int, max_steps: int, folder: Path) -> None:
+def _train(side: str, job: str, seed: int, max_steps: int, engine: str, folder: Path) -> None:
     """One side's run, in this process; the figures go into `folder`."""
     import torch
     import transformers
@@ -105,31 +132,42 @@ def _train(side: str, job: str, seed: int, max_steps: int, folder: Path) -> None
     from ..rollouts.pool import Pool
     from ..rollouts.transformers_engine import TransformersEngine
     from ..trainers.config import load_config
+    from ..trainers.engines import plan_of
     from ..trainers.grpo import Trainer
     from ..trainers.models import base_path, load_base
     from ..trainers.rolling import context_length
+    from .bench_trainers import stock_vllm
     from .preflight import prepare
 
     over: dict[str, Any] = {"seed": seed, "output_dir": str(folder), "report_to": "none", "save_strategy": "no"}
     config = load_config(job, {**over, **({"max_steps": max_steps} if max_steps else {})})
     base_path(config, config.environment())
+    vllm = engine == "vllm" and side != "transformers"
+    if vllm:
+        config.trainer["use_vllm"] = True
     args = config.grpo()
     prepared = prepare(config)
     model, chat, _ = load_base(config, prepared.env)
     transformers.set_seed(seed)
     model = get_peft_model(model, config.lora)
-    if side == "ours":
+    began = time.perf_counter()
+    if side != "peer":
         trainer: Any = Trainer(
             model, args, env=prepared.env, rows=prepared.train, executor=prepared.executor, quality=prepared.quality,
             chat=chat, run="bench", records=folder / "records",
+            plan=plan_of(config, args, prepared.env, context_length(model.config) or 4096),
         )  # fmt: skip
+        _ = trainer.engine  # started, by the clock
     else:
+        if vllm:
+            stock_vllm()
         args.reward_weights = [reward.weight for reward in prepared.executor.rewards]
         columns = {key: [row[key] for row in prepared.train] for key in prepared.train[0]}
         trainer = GRPOTrainer(
             model=model, args=args, reward_funcs=list(prepared.executor.rewards), train_dataset=Dataset.from_dict(columns),
             processing_class=chat.tokenizer,
         )  # fmt: skip
+    started = time.perf_counter() - began
 
     def quality(rows: list[Any]) -> float:
         engine = TransformersEngine(
@@ -143,7 +181,13 @@ def _train(side: str, job: str, seed: int, max_steps: int, folder: Path) -> None
         trainer.model.train()
         return statistics.mean(float(r.quality) for r in rollouts if r.quality is not None)
 
-    found: dict[str, Any] = {"side": side, "seconds": None, "step": None, "base": quality(prepared.validation)}
+    found: dict[str, Any] = {
+        "side": side,
+        "seconds": None,
+        "step": None,
+        "start": started,
+        "base": quality(prepared.validation),
+    }
 
     class Clock(TrainerCallback):
         """Stands still while the policy is measured."""
@@ -161,19 +205,28 @@ def _train(side: str, job: str, seed: int, max_steps: int, folder: Path) -> None
                         found["seconds"], found["step"] = self.spent, state.global_step
             self.since = time.perf_counter()
 
-    clock, phases = Clock(), {"generate": 0.0, "generate and score": 0.0}
+    clock, phases = Clock(), {"sync": 0.0, "generate": 0.0, "generate and score": 0.0}
     trainer.add_callback(clock)
-    parts = {"_generate": "generate", "_collect": "generate", "_generate_and_score_completions": "generate and score"}
-    if side == "ours":
-        del parts["_generate"]
-    for name, phase in parts.items():
-        if hasattr(trainer, name):
-            setattr(trainer, name, _timed(getattr(trainer, name), phases, phase))
+    stock = side == "peer"
+    timed = [
+        (trainer, "_generate" if stock else "_collect", "generate"),
+        (trainer, "_generate_and_score_completions", "generate and score"),
+    ]
+    timed += (
+        [(trainer.vllm_generation, "sync_weights", "sync")]
+        if stock and vllm
+        else []
+        if stock
+        else [(trainer, "sync", "sync")]
+    )
+    for owner, name, phase in timed:
+        setattr(owner, name, _timed(getattr(owner, name), phases, phase))
     trainer.train()
     total = clock.spent
     found["total"] = total
     found["phases"] = {
-        "generation": phases["generate"] / total,
+        "sync": phases["sync"] / total,
+        "generation": (phases["generate"] - phases["sync"]) / total,
         "rewards and the rest": (phases["generate and score"] - phases["generate"]) / total,
         "update": 1 - phases["generate and score"] / total,
     }
@@ -193,4 +246,4 @@ def _timed(function: Any, phases: dict[str, float], name: str) -> Any:
 
 
 if __name__ == "__main__":
-    _train(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5]))
+    _train(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5], Path(sys.argv[6]))

@@ -69,6 +69,18 @@ def make_trainer(side: str, folder: str | None = None, *, lora: bool = True, mod
     return trainer
 
 
+def stock_vllm() -> None:
+    """What TRL's colocated vLLM needs here: one process, and on a CPU weights that `load_weights` can write."""
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    if not torch.cuda.is_available():
+        import vllm._custom_ops as ops
+
+        ops._supports_onednn = False
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+
+
 def reset_peak(device: torch.device) -> int:
     """Forget the peak of memory so far; the bytes in use now."""
     if device.type == "cuda":

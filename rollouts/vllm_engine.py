@@ -152,6 +152,7 @@ def _started(options: dict[str, Any]) -> Any:
     if cpu:
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # the trainer works on the same cores
         options.setdefault("kv_cache_memory_bytes", CPU_CACHE_BYTES)
+        options.setdefault("enforce_eager", True)  # compiling takes longer than it saves on a model for a CPU
         # A part of a prompt that is read alone takes back its random number, which no generator on a CPU can.
         options.setdefault("enable_chunked_prefill", False)
     if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:

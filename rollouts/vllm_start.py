@@ -83,22 +83,26 @@ def start(
         agreement = prove(servers, model, proof)
         return servers, {"engine": "vllm servers", "sync": "adapter", **agreement.as_dict()}
     ways, facts = possible(plan, model), {}
-    if len(ways) > 1:
-        speeds = {}
-        for way in ways:
-            engine = _engine(plan, way, model, eos_ids)
-            speeds[way] = timed(engine, model, prompts)
+    engine: VllmEngine | None = None
+    speeds: dict[Way, Speed] = {}
+    for way in ways if len(ways) > 1 else ():
+        if engine is not None:
             engine.close()
-        best = min(ways, key=lambda way: speeds[way].step(plan.step_tokens))
+        engine = _engine(plan, way, model, eos_ids)
+        speeds[way] = timed(engine, model, prompts)
+    best = min(ways, key=lambda way: speeds[way].step(plan.step_tokens) if speeds else 0.0)
+    if speeds:
         facts["why"] = "; ".join(
             f"{way}: sync {speed.sync_s:.3f} s, {speed.tokens_per_s:,.0f} tokens/s, {speed.step(plan.step_tokens):.2f} s for a "
             f"step of {plan.step_tokens:,} tokens"
             for way, speed in speeds.items()
         )
-        ways = [best]
-    engine = _engine(plan, ways[0], model, eos_ids)
+    if engine is None or engine.way.name != best:
+        if engine is not None:
+            engine.close()
+        engine = _engine(plan, best, model, eos_ids)
     agreement = prove(engine, model, proof)
-    return engine, {"engine": "vllm", "sync": ways[0], **facts, **agreement.as_dict()}
+    return engine, {"engine": "vllm", "sync": best, **facts, **agreement.as_dict()}
 
 
 def possible(plan: Plan, model: Any) -> list[Way]:

@@ -5,6 +5,7 @@ above 1 is better). docs/benchmarks.md holds the figures that were measured.
 
     journeyman bench update --shape rag   one policy update beside stock TRL's: rag, agent, math, or P/C such as 256/64
     journeyman bench train                seconds until a run has gained 0.12 on validation, beside stock TRL
+    journeyman bench sync                 from an optimizer step to the first tokens under it, beside stock TRL's sync
     journeyman bench rewards              a trivial reward beside TRL's loop, and misbehaving ones in both
     journeyman bench mathematics          answers judged beside math-verify
     journeyman bench rollout              tool dialogues beside TRL's loop, single turns beside verifiers; or --shape overlap
@@ -16,19 +17,20 @@ from __future__ import annotations
 import argparse
 
 HELP = "side-by-side benchmarks"
-BENCHES = ("update", "train", "rewards", "mathematics", "sandbox", "rollout")
-OPTIONS = ("rounds", "shape", "groups", "model", "job", "max_steps", "ballast_gb", "verifiers")
+BENCHES = ("update", "train", "sync", "rewards", "mathematics", "sandbox", "rollout")
+OPTIONS = ("rounds", "shape", "groups", "model", "job", "max_steps", "ballast_gb", "verifiers", "engine")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own flags."""
     parser.add_argument("what", metavar="WHAT", choices=BENCHES, help=f"one of {', '.join(BENCHES)}")
     parser.add_argument("--rounds", type=int, help="rounds of each side (train: seeds); default: the benchmark's own")
-    parser.add_argument("--shape", help="update: rag (default), agent, math, or P/C; rollout: tools (default), overlap")
+    parser.add_argument("--shape", help="update: rag, agent, math, P/C; rollout: tools, overlap; sync: 300m, 100m; the first is default")
     parser.add_argument("--groups", type=int, help="update, rollout: groups of 8 rollouts")
     parser.add_argument("--model", help="update: a folder with a model; default: 3M random parameters")
     parser.add_argument("--job", help="train: the job (default: arithmetic)")
     parser.add_argument("--max-steps", type=int, help="train: steps of every run (default: the job's)")
+    parser.add_argument("--engine", help="train: transformers (default), or vllm for both sides")
     parser.add_argument("--verifiers", help="rollout: a Python interpreter that has verifiers==0.1.14")
     parser.add_argument("--ballast-gb", type=int, help="sandbox: memory that the process holds meanwhile (default: 8)")
 
