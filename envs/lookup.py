@@ -44,7 +44,6 @@ READ_SLIP, SAY_SLIP = 0.1, 0.15
 CLERK_RIGHT = 0.452
 """Share of tasks that the clerk gets right, as follows from the shares above."""
 
-
 SHARES = {"demonstrations": 0.2, "train": 0.4, "validation": 0.15, "heldout": 0.25}
 
 
