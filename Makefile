@@ -38,7 +38,7 @@ quickstart: .venv/installed ## install, train a small model at arithmetic, show 
 	$(BIN)/journeyman quickstart
 
 test: .venv/installed-vllm ## the whole test suite, vLLM's tests included
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: .venv/installed-dev mypy ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .

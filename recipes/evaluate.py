@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 from ..configs import BadInput
-from ..envs.core import Environment, Row
+from ..envs.core import Environment, Row, tools_of
 from ..evals.comparison import Evaluation, compare
 from ..evals.measure import measure, sampling_of
 from ..rewards.executor import Executor
@@ -92,6 +92,8 @@ def held_out(
     quiet: bool = False,
 ) -> list[Rollout]:
     """Measure `model` on `rows` and write the records under `stem`, in place of any that are there."""
+    if tools_of(env):
+        chat.learn_to_parse()
     engine = TransformersEngine(
         model, chat.tokenizer.pad_token_id, end_ids(chat.tokenizer, model.generation_config), config.job.decode_rows
     )

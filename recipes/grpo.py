@@ -38,6 +38,11 @@ def build(config: RunConfig, args: Any, job: Job, model: Any, chat: Chat, folder
             f"{config.path}: dynamic_sampling: ranks that share a model's weights generate in step, and would need different "
             "numbers of rounds; use data-parallel processes, or leave it out"
         )
+    if trainer.sharded and trainer.plan is not None:
+        raise BadInput(
+            f"{config.path}: use_vllm: an adapter whose weights are shared out over ranks (FSDP, DeepSpeed) does not get into vLLM "
+            "in this version; use data-parallel processes, or use_vllm: false"
+        )
     if trainer.accelerator.is_main_process:
         update = {name: reason or "on" for name, reason in trainer.techniques().items()}
         folder.update(update=update)

@@ -67,8 +67,11 @@ class Engine(Protocol):
 
     policy_version: int
     """Version of the adapter that is loaded: what every record of this batch will say."""
-    in_step: bool
-    """Whether every rank must make the same forwards: `keep_in_step` then runs beside the rollouts."""
+
+    @property
+    def in_step(self) -> bool:
+        """Whether every rank must make the same forwards: `keep_in_step` then runs beside the rollouts."""
+        ...
 
     async def complete(self, request: Request, sampling: Sampling) -> Completion:
         """Complete one request, beside all others that are under way."""

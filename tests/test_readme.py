@@ -21,7 +21,7 @@ from journeyman.scripts.main import COMMANDS, build_parser, main
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# file: (\S+)\n")
-RUN_IN_FULL = ("README.md", "docs/contracts.md", "docs/rewards.md", "docs/sandbox.md", "docs/audit.md")
+RUN_IN_FULL = ("README.md", "docs/contracts.md", "docs/rewards.md", "docs/sandbox.md", "docs/audit.md", "docs/rollouts.md")
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 NOT_RUN = {
@@ -32,6 +32,7 @@ NOT_RUN = {
     "journeyman train configs/gsm8k": "a model and a dataset from the Hub, and a GPU; the config is checked",
     "journeyman train arithmetic --model_name_or_path": "a model from the Hub, and a GPU; the config is checked",
     "journeyman evaluate runs/gsm8k": "the run before it is not made here",
+    "journeyman serve-rollouts": "serves until it is ended; tests/rollouts/test_servers.py runs it",
     "journeyman env serve": "serves until it is ended; tests/envs/test_openenv.py runs it",
     "python -m journeyman.scripts.random_base": "a gigabyte; tests/scripts/test_random_base.py makes a small one",
 }
