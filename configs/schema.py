@@ -65,6 +65,8 @@ class JobConfig:
     """A folder that the servers see under the same path, for the adapter's files; shared memory where all are on this machine."""
     vllm_sync: Literal["auto", "adapter", "merged"] = "auto"
     """How the adapter gets into vLLM: as an adapter of its own, merged into its weights, or whichever is faster here."""
+    async_rollouts: Literal[0, 1] = 0
+    """1: vLLM servers generate the next batch while this one trains, one batch off-policy and corrected for it; 0: they wait."""
     max_error_rate: float = 0.1
     """The largest share of rollouts a reward may fail on before the run stops with its traceback."""
     max_seconds: float | None = None

@@ -18,7 +18,7 @@ from typing import Any
 from ..configs import BadInput
 from .bench_side import Side, serve
 
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "3m": {"hidden_size": 256, "num_hidden_layers": 4, "intermediate_size": 512, "vocab_size": 2048},
     "100m": {"hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 2304, "vocab_size": 8192},
     "300m": {"hidden_size": 1024, "num_hidden_layers": 22, "intermediate_size": 3072, "vocab_size": 8192},
@@ -50,9 +50,12 @@ def run(rounds: int = 5, shape: str = "300m") -> dict[str, Any]:
         for turn in range(rounds):
             for name in SIDES[turn % 3 :] + SIDES[: turn % 3]:
                 found[name].append(sides[name].ask(do="sync"))
-        decode = {name: side.ask(do="decode")["tokens_per_s"] for name, side in sides.items()}
+        decoded = [{name: side.ask(do="decode")["tokens_per_s"] for name, side in sides.items()} for _ in range(3)]
+        decode = {name: statistics.median(one[name] for one in decoded) for name in SIDES}
         for side in sides.values():
             side.close()
+    with tempfile.TemporaryDirectory() as folder:
+        save("3m", Path(folder))  # rounding does not ask for the size
         drift = {name: _drift(name, Path(folder)) for name in ("merged", "peer")}
     seconds = {name: statistics.median(one["seconds"] for one in each) for name, each in found.items()}
     tokens = FIRST * 1024
@@ -88,7 +91,8 @@ def save(shape: str, folder: Path) -> None:
     )  # fmt: skip
     gpu = torch.cuda.is_available()
     with torch.device("cuda" if gpu else "cpu"):
-        model = Qwen3ForCausalLM(config).to(torch.bfloat16 if gpu else torch.float32)
+        model: Any = Qwen3ForCausalLM(config)
+    model.to(torch.bfloat16 if gpu else torch.float32)
     model.save_pretrained(folder)
     from ..trainers.tokenizer import train_tokenizer
 

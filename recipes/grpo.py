@@ -31,6 +31,7 @@ def build(config: RunConfig, args: Any, job: Job, model: Any, chat: Chat, folder
         plan=plan_of(config, args, job.env, context_length(model.config) or 4096),
         shuffle_rewards=config.job.shuffle_rewards,
         dynamic_sampling=config.job.dynamic_sampling_rounds if config.job.dynamic_sampling else 0,
+        ahead=bool(config.job.async_rollouts),
     )  # fmt: skip
     trainer.limits = replace(trainer.limits, tokens=config.job.forward_tokens)
     if trainer.sharded and trainer.dynamic_sampling:
@@ -40,8 +41,8 @@ def build(config: RunConfig, args: Any, job: Job, model: Any, chat: Chat, folder
         )
     if trainer.sharded and trainer.plan is not None:
         raise BadInput(
-            f"{config.path}: use_vllm: an adapter whose weights are shared out over ranks (FSDP, DeepSpeed) does not get into vLLM "
-            "in this version; use data-parallel processes, or use_vllm: false"
+            f"{config.path}: use_vllm: an adapter whose weights are shared out over ranks (FSDP, DeepSpeed) does not get into "
+            "vLLM in this version; use data-parallel processes, or use_vllm: false"
         )
     if trainer.accelerator.is_main_process:
         update = {name: reason or "on" for name, reason in trainer.techniques().items()}

@@ -31,6 +31,7 @@ from ..rollouts.collect import Batch
 from ..rollouts.engine import SyncFailed
 from ..rollouts.pool import Pool
 from ..rollouts.record import RecordWriter, compact
+from ..rollouts.servers import NoServer
 from ..trainers.callbacks import LiveLine, Metrics, StopOnSignal, TimeLimit, Validation
 from ..trainers.checkpoints import check_room, last_whole
 from ..trainers.config import RunConfig
@@ -53,7 +54,7 @@ def run(config: RunConfig, recipe: Recipe, resume: str = "auto") -> Path:
 
     Raises:
         BadInput: see `prepare`; also a folder that holds something else, or fewer processes than were asked for.
-        Stopped: a signal ended it at a checkpoint.
+        Stopped: a signal ended it at a checkpoint, or a single process found no server to generate on.
     """
     transformers.utils.logging.disable_progress_bar()
     disable_progress_bar()
@@ -89,6 +90,14 @@ def run(config: RunConfig, recipe: Recipe, resume: str = "auto") -> Path:
     try:
         args.output_dir = str(folder.checkpoints)
         stopped = _fit(config, job, recipe(config, args, job, model, chat, folder), folder, checkpoint)
+    except NoServer as none:
+        if main:
+            folder.update(status="stopped")
+        if args.world_size > 1:  # the other ranks may wait for this one: the launcher must end them
+            raise
+        raise Stopped(
+            f"{folder.path}: {none}; when one is up, the same command goes on from the last checkpoint"
+        ) from none
     except BaseException:
         if main:
             with contextlib.suppress(OSError):  # a full disk, perhaps: what went wrong first is what is told
@@ -179,7 +188,9 @@ def _already_trained(trainer: Any, checkpoint: Path | None) -> bool:
     # transformers would make one more step before it looks at how many there are.
     trainer.state = state
     # Not by the trainer's own loading, which under sharding wants a model that `train` has wrapped.
-    restore_adapter(trainer.accelerator.unwrap_model(trainer.model), load_file(checkpoint / "adapter_model.safetensors"))
+    restore_adapter(
+        trainer.accelerator.unwrap_model(trainer.model), load_file(checkpoint / "adapter_model.safetensors")
+    )
     return True
 
 

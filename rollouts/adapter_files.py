@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from peft import get_peft_model_state_dict
+from peft.tuners.lora.layer import LoraLayer
 from safetensors.torch import save_file
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -28,23 +29,29 @@ def adapter_state(model: Any) -> dict[str, torch.Tensor]:
     state = {}
     # Without this PEFT would add the whole embedding where the adapter has a part in it.
     for name, tensor in get_peft_model_state_dict(model, save_embedding_layers=False).items():
-        whole = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-        state[name] = whole.detach().cpu().clone().contiguous()
+        state[name] = whole(tensor).detach().cpu().clone().contiguous()
     return state
 
 
 def at_scale_one(model: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """The adapter of `model` (PEFT) as (configuration, tensors) with every layer's scale multiplied into its `lora_B`.
 
-    Engines read `lora_alpha` and `r`, and vLLM nothing of `alpha_pattern`: at scale 1 there is nothing to misread.
+    Engines read `lora_alpha` and `r`, and vLLM nothing of `alpha_pattern`: at scale 1 there is nothing to misread. Linear layers
+    alone; the `lora_A` are the model's own where they are on the CPU, to be read and not written.
     """
-    config, state = model.peft_config["default"].to_dict(), adapter_state(model)
+    config, state = model.peft_config["default"].to_dict(), {}
     for name, layer in model.named_modules():
-        key = f"{name}.lora_B.weight"
-        if key in state:
-            state[key] *= layer.scaling["default"]
+        if isinstance(layer, LoraLayer) and "default" in layer.lora_A:
+            A, B = (whole(part["default"].weight).detach() for part in (layer.lora_A, layer.lora_B))
+            state[f"{name}.lora_A.weight"] = A.cpu().contiguous()
+            state[f"{name}.lora_B.weight"] = (B * layer.scaling["default"]).cpu().contiguous()
     one = {"lora_alpha": config["r"], "alpha_pattern": config["rank_pattern"], "use_rslora": False}
     return {**config, **one}, state
+
+
+def whole(tensor: Any) -> torch.Tensor:
+    """A tensor as it is; gathered where it is shared out over ranks (a collective call then)."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
 class AdapterFiles:

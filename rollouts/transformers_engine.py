@@ -29,7 +29,7 @@ class _Batch:
     """The rows being decoded, one of each of its lists and tensors a row."""
 
     numbers: list[int]
-    cache: DynamicCache
+    cache: Any  # a DynamicCache, whose layers' keys and values are there
     mask_BT: torch.Tensor
     token_B: torch.Tensor
 

@@ -12,7 +12,7 @@ import torch
 from peft.tuners.lora.layer import Linear, LoraLayer
 
 from ..configs.errors import BadInput
-from .adapter_files import AdapterFiles
+from .adapter_files import AdapterFiles, whole
 from .engine import SyncFailed
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -133,9 +133,9 @@ def _place(params: dict[str, Any], fused: dict[str, list[str]], model: Any, name
     before, start = name.rpartition(".")[0], 0
     plain = name.removeprefix("base_model.model.")
     prefix, _, leaf = plain.rpartition(".")
-    for whole, parts in fused.items():
-        if leaf in parts and f"{prefix}.{whole}.weight" in params:
-            plain = f"{prefix}.{whole}"
+    for joint, parts in fused.items():
+        if leaf in parts and f"{prefix}.{joint}.weight" in params:
+            plain = f"{prefix}.{joint}"
             others = [model.get_submodule(f"{before}.{part}") for part in parts[: parts.index(leaf)]]
             start = sum(_weight(other).shape[0] for other in others)
     weight, (rows, columns) = params.get(f"{plain}.weight"), _weight(model.get_submodule(name)).shape
@@ -148,25 +148,23 @@ def _place(params: dict[str, Any], fused: dict[str, list[str]], model: Any, name
 
 
 def _weight(module: Any) -> torch.Tensor:
-    return (module.get_base_layer() if isinstance(module, LoraLayer) else module).weight
+    owner: Any = module.get_base_layer() if isinstance(module, LoraLayer) else module
+    weight: torch.Tensor = owner.weight
+    return weight
 
 
 def merge_into(target: torch.Tensor, layer: Any) -> None:
     """Write W + s B A of an adapted layer into `target`, rounded once; the layer is only read."""
     (adapter,) = layer.active_adapters
-    base = _whole(_weight(layer))
+    base = whole(_weight(layer))
     if adapter in layer.lora_variant:  # DoRA
         target.copy_(layer.lora_variant[adapter].merge_safe(layer, adapter, base))
         return
-    A, B = _whole(layer.lora_A[adapter].weight), _whole(layer.lora_B[adapter].weight)
+    A, B = whole(layer.lora_A[adapter].weight), whole(layer.lora_B[adapter].weight)
     if {base.dtype, A.dtype, target.dtype} == {torch.float32} and base.device == target.device:
         torch.addmm(base, B, A, alpha=layer.scaling[adapter], out=target)
     else:
         target.copy_(torch.addmm(base.float(), B.float(), A.float(), alpha=layer.scaling[adapter]))
-
-
-def _whole(tensor: Any) -> torch.Tensor:
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
 def obstacles(model: Any, way: str) -> str:

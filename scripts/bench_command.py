@@ -25,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own flags."""
     parser.add_argument("what", metavar="WHAT", choices=BENCHES, help=f"one of {', '.join(BENCHES)}")
     parser.add_argument("--rounds", type=int, help="rounds of each side (train: seeds); default: the benchmark's own")
-    parser.add_argument("--shape", help="update: rag, agent, math, P/C; rollout: tools, overlap; sync: 300m (first: default)")
+    parser.add_argument(
+        "--shape", help="update: rag, agent, math, P/C; rollout: tools, overlap; sync: 300m (first: default)"
+    )
     parser.add_argument("--groups", type=int, help="update, rollout: groups of 8 rollouts")
     parser.add_argument("--model", help="update: a folder with a model; default: 3M random parameters")
     parser.add_argument("--job", help="train: the job (default: arithmetic)")

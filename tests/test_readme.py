@@ -21,7 +21,14 @@ from journeyman.scripts.main import COMMANDS, build_parser, main
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# file: (\S+)\n")
-RUN_IN_FULL = ("README.md", "docs/contracts.md", "docs/rewards.md", "docs/sandbox.md", "docs/audit.md", "docs/rollouts.md")
+RUN_IN_FULL = (
+    "README.md",
+    "docs/contracts.md",
+    "docs/rewards.md",
+    "docs/sandbox.md",
+    "docs/audit.md",
+    "docs/rollouts.md",
+)
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 NOT_RUN = {

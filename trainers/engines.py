@@ -22,9 +22,12 @@ def check_engine(config: RunConfig) -> None:
     """What can be known to be wrong before anything is loaded.
 
     Raises:
-        BadInput: vLLM isn't installed, or a key that this engine does not take.
+        BadInput: vLLM isn't installed, or a key that this engine does not take, or rollouts ahead of training where it and the
+            engine share a device.
     """
     given = config.trainer
+    if config.job.async_rollouts:
+        _check_ahead(config)
     if not given.get("use_vllm"):
         for key in ("vllm_options", "vllm_servers"):
             if getattr(config.job, key):
@@ -53,6 +56,24 @@ def check_engine(config: RunConfig) -> None:
     if given.get("loss_type") == "vespo" and corrects and not mode.startswith("token"):
         raise BadInput(
             f"{config.path}: loss_type vespo wants vllm_importance_sampling_mode: token_truncate or token_mask"
+        )
+
+
+def _check_ahead(config: RunConfig) -> None:
+    given = config.trainer
+    why = (
+        "this engine samples from the trainer's own weights" if not given.get("use_vllm")
+        else "a vLLM in this process shares the trainer's device" if given.get("vllm_mode") != "server" else ""
+    )  # fmt: skip
+    if why:
+        raise BadInput(
+            f"{config.path}: async_rollouts: {why}, so that nothing can be generated while it trains; set use_vllm: true and "
+            "vllm_mode: server (journeyman serve-rollouts), or async_rollouts: 0"
+        )
+    if not given.get("vllm_importance_sampling_correction", True):
+        raise BadInput(
+            f"{config.path}: async_rollouts trains on tokens of the policy before, which "
+            "vllm_importance_sampling_correction: false leaves uncorrected; set it to true, or async_rollouts: 0"
         )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
+from transformers import TrainerState
 from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import pad, split_tensor_dict, use_adapter
@@ -27,22 +29,23 @@ from ..envs.core import Limits as RolloutLimits
 from ..rewards.executor import Executor, RewardsFailed
 from ..rewards.scores import Scores
 from ..rollouts.chat import Chat
-from ..rollouts.collect import Batch, OnFinished, collect
-from ..rollouts.engine import Sampling
+from ..rollouts.collect import Batch, OnFinished, collecting
+from ..rollouts.engine import Sampling, run_async
 from ..rollouts.pool import Pool
 from ..rollouts.proof import BOUNDS
 from ..rollouts.record import RecordWriter, Rollout, StopReason
 from ..rollouts.scoring import scored_rollouts
 from ..rollouts.vllm_start import Plan
 from .advantages import advantages, permuted
+from .ahead import Ahead, Made, RollsAhead
 from .checkpoints import SafeCheckpoints
 from .layout import dealt
 from .refill import dead_groups, other_rows, swap
-from .rolling import Rolling, context_length
+from .rolling import context_length
 from .update import LeanUpdate, live_of, selected
 
 
-class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
+class Trainer(LeanUpdate, SafeCheckpoints, RollsAhead, GRPOTrainer):
     """TRL's GRPOTrainer over an environment.
 
     Args:
@@ -54,6 +57,7 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
         plan: the vLLM engine to sample from; the trainer's own weights where None.
         shuffle_rewards: permute rewards within each group (the control of a proof).
         dynamic_sampling: rounds in which groups without a signal are replaced by others; 0 for none.
+        ahead: generate the next batch while this one trains; for an engine that works elsewhere.
     """
 
     args: Any
@@ -77,6 +81,7 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
         plan: Plan | None = None,
         shuffle_rewards: bool = False,
         dynamic_sampling: int = 0,
+        ahead: bool = False,
         **kwargs: Any,
     ) -> None:
         # Rows are looked up by number: what a row holds never goes through Arrow, which would fill in and reorder.
@@ -89,13 +94,13 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
         )  # fmt: skip
         self.env, self.rows, self.executor, self.quality, self.chat = env, list(rows), executor, quality, chat
         self.pool, self.rollout_limits = Pool(env), limits or env.limits
-        self.plan, self.use_vllm = plan, plan is not None
+        self.plan, self.use_vllm, self.ahead = plan, plan is not None, Ahead() if ahead else None
         if plan is not None:
             tools = tools_of(env)
             self.sample_prompts = [chat.prompt_ids(row["prompt"], tools) for row in self.rows[:64]]
             plain = self.top_p == 1 and not self.top_k and not self.min_p  # the engine's log-probs are after the cuts
             dtype = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else next(self.model.parameters()).dtype
-            self.sampling_bound = BOUNDS.get(dtype, max(BOUNDS.values())) if plain else None
+            self.sampling_bound = BOUNDS.get(dtype, max(BOUNDS.values())) if plain and not ahead else None
         self.run, self.shuffle_rewards, self.dynamic_sampling = run, shuffle_rewards, dynamic_sampling
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         self.writer = RecordWriter(records, "train" if world == 1 else f"train-rank{rank}")
@@ -105,16 +110,16 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
         # TRL's, without its shuffle: groups stay whole and micro-batches repeat exactly.
         if not self.model.training:
             return self._generate_and_score_completions(generation_batch)
-        every = self.args.steps_per_generation * self.num_iterations
-        if self._step % every == 0 or self._buffered_inputs is None:
+        if self._step % self.every == 0 or self._buffered_inputs is None:
             batch = self._generate_and_score_completions(generation_batch)
             self._buffered_inputs = split_tensor_dict(batch, self.args.steps_per_generation)
         return self._buffered_inputs[self._step % self.args.steps_per_generation]
 
     def extra_state(self) -> dict[str, Any]:
         """Where this rank stands between two generations, and what was chosen by trying: the layout of the update."""
+        ahead = self.ahead.state() if self.ahead is not None else None  # first: the thread counts rows
         return {
-            "step": self._step, "buffered": self._buffered_inputs, "rows_of_step": self._rows_of_step,
+            "ahead": ahead, "step": self._step, "buffered": self._buffered_inputs, "rows_of_step": self._rows_of_step,
             "limits": self.limits, "checked": self._checked, "way": self.engine_facts.get("sync"),
         }  # fmt: skip
 
@@ -122,6 +127,8 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
         """Go on from there."""
         self._step, self._rows_of_step = state["step"], state["rows_of_step"]
         self.limits, self._checked = state["limits"], state["checked"]
+        if self.ahead is not None:
+            self.ahead.restore(state.get("ahead"))
         if self.plan is not None and state.get("way"):
             self.plan = dataclasses.replace(self.plan, way=state["way"])
         device, buffered = self.accelerator.device, state["buffered"]
@@ -132,27 +139,47 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """One generation batch: collect, score, advantages, records, and the tensors that TRL's loss reads."""
         mode = "train" if self.model.training else "eval"
-        rows = [self.rows[example["number"]] for example in inputs]
-        rollouts, scores = self._roll_out(rows, mode)
-        scored, left = [scores], []
-        if self.dynamic_sampling and mode == "train":
-            left = self._refill(rollouts, scored, mode)
+        try:
+            made = self.made([example["number"] for example in inputs], mode)
+        except RewardsFailed as failed:
+            self.writer.write(failed.rollouts)
+            raise
+        for name, values in made.metrics.items():
+            self._metrics[mode][name] += values
+        rollouts, scores = made.rollouts, made.scored[0]
         own = self._advantages(scores, mode)
         for rollout, advantage in zip(rollouts, own, strict=True):
             rollout.advantage = float(advantage)
-        self.writer.write([*rollouts, *left])
-        for each in scored:
+        self.writer.write([*rollouts, *made.left])
+        for each in made.scored:
             self.executor.count(each)
+        if mode == "train":
+            self.begin_next()
         self._log_rollouts(rollouts, mode)
         return self._batch(self._balanced(rollouts))
 
-    def _roll_out(self, rows: Sequence[Row], mode: str) -> tuple[list[Rollout], Scores]:
+    def make(self, numbers: Sequence[int], state: TrainerState, mode: str) -> Made:
+        """See `RollsAhead.make`."""
+        before, rows = self._rows_of_step, [self.rows[number] for number in numbers]
+        metrics: dict[str, list[float]] = defaultdict(list)
+        try:
+            rollouts, scores = self._roll_out(rows, state, metrics)
+            made = Made(rollouts, [scores], metrics=metrics)
+            if self.dynamic_sampling and mode == "train":
+                self._refill(made, state)
+        except BaseException:
+            self._rows_of_step = before
+            raise
+        return made
+
+    def _roll_out(
+        self, rows: Sequence[Row], state: TrainerState, metrics: dict[str, list[float]]
+    ) -> tuple[list[Rollout], Scores]:
         """Collect and score; how long generation took, and what rewards logged, go into the metrics."""
-        metrics = self._metrics[mode]
 
         def collected(on_finished: OnFinished) -> list[Rollout]:
             began = time.perf_counter()
-            rollouts = self._collect(rows, on_finished)
+            rollouts = self._collect(rows, state.global_step, on_finished)
             seconds = time.perf_counter() - began
             tokens = sum(rollout.tokens_out for rollout in rollouts) * self.accelerator.num_processes
             metrics["tokens_per_second"].append(tokens / max(seconds, 1e-9))
@@ -160,13 +187,9 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
             return rollouts
 
         began = time.perf_counter()
-        try:
-            rollouts, scores = scored_rollouts(
-                collected, self.executor, rows, self.quality, self.num_generations, trainer_state=self.state
-            )
-        except RewardsFailed as failed:
-            self.writer.write(failed.rollouts)
-            raise
+        rollouts, scores = scored_rollouts(
+            collected, self.executor, rows, self.quality, self.num_generations, trainer_state=state
+        )
         metrics["reward_seconds"].append(time.perf_counter() - began - metrics["generation_seconds"][-1])
         for name in scores.failures.keys() | self.executor.failed.keys():
             metrics[f"errors/{name}"].append(len(scores.failures.get(name, ())) / len(rollouts))
@@ -176,41 +199,40 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
             metrics[name].append(number)
         return rollouts, scores
 
-    def _refill(self, rollouts: list[Rollout], scored: list[Scores], mode: str) -> list[Rollout]:
-        """Put live groups in place of dead ones, at most `dynamic_sampling` rounds; returns the rollouts that stay out."""
-        size, scores, refilled = self.num_generations, scored[0], 0
-        left: list[Rollout] = []
+    def _refill(self, made: Made, state: TrainerState) -> None:
+        """Put live groups in place of dead ones, at most `dynamic_sampling` rounds; what stays out is in `left`."""
+        size, rollouts, scores, refilled = self.num_generations, made.rollouts, made.scored[0], 0
         taken = {rollout.item for rollout in rollouts}
         for attempt in range(self.dynamic_sampling):
             dead = dead_groups(scores.total, size)
-            stream = (self.args.seed, self.state.global_step, attempt, self.accelerator.process_index)
+            stream = (self.args.seed, state.global_step, attempt, self.accelerator.process_index)
             fresh = other_rows(self.rows, taken, len(dead), stream)
             if not fresh:
                 break
             taken |= {row["item"] for row in fresh}
-            others, their_scores = self._roll_out([row for row in fresh for _ in range(size)], mode)
-            scored.append(their_scores)
+            others, their_scores = self._roll_out([row for row in fresh for _ in range(size)], state, made.metrics)
+            made.scored.append(their_scores)
             useless = dead_groups(their_scores.total, size)
             live = [group for group in range(len(fresh)) if group not in useless]
             places = list(zip(dead, live, strict=False))
             swap(rollouts, others, scores, their_scores, places, size)
             refilled += len(places)
-            left += others
-        for rollout in left:
+            made.left += others
+        for rollout in made.left:
             rollout.advantage = 0.0
-        self._metrics[mode]["refilled_groups"].append(refilled)
-        return left
+        made.metrics["refilled_groups"].append(refilled)
 
-    def _collect(self, rows: Sequence[Row], on_finished: OnFinished) -> list[Rollout]:
-        step = self.state.global_step
-        self.sync(step)
+    def _collect(self, rows: Sequence[Row], step: int, on_finished: OnFinished) -> list[Rollout]:
         seen = self._rows_of_step[1] if self._rows_of_step[0] == step else 0
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         self._rows_of_step = (step, seen + len(rows) * world)
-        return collect(
-            self.engine, self.chat, self.pool, rows, self.sampling(),
-            Batch(self.run, step, "train", self.args.seed, self.num_generations, seen + rank * len(rows)),
-            context=context_length(self.model.config), limits=self.rollout_limits, on_finished=on_finished,
+        run = run_async if self.ahead is None else self.ahead.run
+        return run(
+            collecting(
+                self.engine, self.chat, self.pool, rows, self.sampling(),
+                Batch(self.run, step, "train", self.args.seed, self.num_generations, seen + rank * len(rows)),
+                context=context_length(self.model.config), limits=self.rollout_limits, on_finished=on_finished,
+            )
         )  # fmt: skip
 
     def sampling(self) -> Sampling:
@@ -277,7 +299,7 @@ class Trainer(LeanUpdate, SafeCheckpoints, Rolling, GRPOTrainer):
         batch["num_items_in_batch"] = self.accelerator.gather((completion_mask * batch.get("tool_mask", 1)).sum()).sum()
         if self.use_vllm:
             sampled = [torch.tensor(rollout.logprobs, dtype=torch.float32) for rollout in rollouts]
-            batch["sampling_per_token_logps"] = pad(sampled, padding_value=0.0, padding_side="right").to(device)
+            batch["sampling_per_token_logps"] = pad(sampled, padding_value=0, padding_side="right").to(device)
         batch.update(self._fixed_logps(batch))
         return batch
 
