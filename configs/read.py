@@ -42,8 +42,11 @@ def shipped_jobs() -> dict[str, Path]:
     return jobs
 
 
-def find_job(job: str | Path) -> Path:
+def find_job(job: str | Path, recipe: str | None = None) -> Path:
     """The YAML file behind a job's name (`arithmetic`), a shipped path (`configs/gsm8k/qwen3-0.6b.yaml`) or a path.
+
+    Args:
+        recipe: a name stands for the file of that recipe where there is one (`nano-ppo.yaml`).
 
     Raises:
         BadInput: no such file, and no shipped job of that name.
@@ -58,7 +61,8 @@ def find_job(job: str | Path) -> Path:
                 f"configs/{job}/{p.name}" for p in (CONFIGS / str(job)).glob("*.yaml") if p.name != "job.yaml"
             )
             raise BadInput(f"the job '{job}' has a run for each model; give one of {', '.join(runs)}")
-        return jobs[str(job)]
+        of_recipe = jobs[str(job)].with_stem(f"{jobs[str(job)].stem}-{recipe}")
+        return of_recipe if of_recipe.exists() else jobs[str(job)]
     parts = path.parts[1:] if path.parts[:1] == ("configs",) else path.parts
     if parts and (CONFIGS.joinpath(*parts)).is_file():
         return CONFIGS.joinpath(*parts)

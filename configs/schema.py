@@ -33,6 +33,8 @@ class JobConfig:
     """The least quality at which a policy is fit for the job; reports say whether it is reached."""
     job: str | None = None
     """The job's name; the folder of the file where not given."""
+    recipe: str | None = None
+    """How it is learned where the command doesn't say: `grpo` (where not given), `ppo`, `sft`."""
     folder: str | None = None
     """Where relative paths are looked for; the folder of the file where not given."""
     train_rows: int | None = None

@@ -94,6 +94,16 @@ class Environment:
         """Start one rollout on `row`; a returned text is appended to the prompt's last message."""
         return None
 
+    def step_reward(self, message: Mapping[str, Any]) -> float:
+        """What a turn has earned, asked once it is over and its tools have run; only asked where a class defines it.
+
+        These come on top of the reward functions: GRPO adds them up, PPO credits each to its own turn.
+
+        Args:
+            message: what the policy wrote in that turn. A turn that was cut off, or whose tools did not run, is not asked for.
+        """
+        return 0.0
+
     def oracle(self, row: Row) -> str:
         """The completion that earns full marks on `row`."""
         return str(row["answer"])
@@ -265,7 +275,12 @@ def unit_hash(text: str) -> float:
 
 def keeps_state(env: Environment) -> bool:
     """Whether each rollout needs an environment of its own: it has tools, or a reward reads what a rollout left in it."""
-    return hasattr(env, "get_reward") or bool(tools_of(env))
+    return hasattr(env, "get_reward") or pays_steps(env) or bool(tools_of(env))
+
+
+def pays_steps(env: Environment) -> bool:
+    """Whether the environment gives a reward per turn."""
+    return getattr(type(env), "step_reward", Environment.step_reward) is not Environment.step_reward
 
 
 def tools_of(env: Environment) -> list[Any]:

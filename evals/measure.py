@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..configs import BadInput
-from ..envs.core import Limits, Row
+from ..envs.core import Limits, Row, pays_steps
 from ..rewards.executor import Executor
 from ..rollouts.chat import Chat
 from ..rollouts.collect import Batch, collect
@@ -53,7 +53,7 @@ def measure(
         lambda on_finished: collect(
             engine, chat, pool, repeated, sampling, batch, context=context, limits=limits, on_finished=on_finished
         ),
-        executor, repeated, quality, k,
+        executor, repeated, quality, k, pays_steps(pool.env),
     )  # fmt: skip
     executor.count(scores)
     return rollouts

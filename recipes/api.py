@@ -12,12 +12,12 @@ from ..trainers.config import load_config
 from .launch import check, launch
 
 
-def train(job: str | Path, recipe: str = "grpo", *, resume: str = "auto", **overrides: Any) -> Path:
+def train(job: str | Path, recipe: str | None = None, *, resume: str = "auto", **overrides: Any) -> Path:
     """Train a job's adapter and return the run's folder: in this process where the launch shape has one.
 
     Args:
         job: a shipped job's name, or the path of a YAML file.
-        recipe: how it is learned; a module of `journeyman.recipes`.
+        recipe: how it is learned, a module of `journeyman.recipes`; what the file says where not given, else GRPO.
         resume: `auto` goes on with an unfinished run of the same config in its folder, `never` refuses it.
         overrides: keys of the config, such as `max_steps=50` or `lora={"r": 8}`.
 
@@ -29,7 +29,7 @@ def train(job: str | Path, recipe: str = "grpo", *, resume: str = "auto", **over
     config = load_config(job, overrides, recipe)
     shape = check(config, resume)
     if shape.processes == 1:
-        folder: Path = importlib.import_module(f".{recipe}", __package__).train(config, resume)
+        folder: Path = importlib.import_module(f".{config.recipe}", __package__).train(config, resume)
         return folder
     code = launch(config, overrides, resume)
     if code == EXIT_BAD_INPUT:

@@ -97,7 +97,7 @@ def check_batch(config: RunConfig, processes: int) -> None:
             f"{config.path}: num_generations {group} does not divide each rank's batch of {each * steps} rows "
             f"(per_device_train_batch_size {each} x steps_per_generation {steps}); change one of them"
         )
-    config.grpo()
+    config.arguments()
 
 
 def check_model(config: RunConfig, args: Any, job: Job, model: Any, chat: Chat) -> None:

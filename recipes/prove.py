@@ -106,7 +106,7 @@ class Proof:
 
 def prove(
     job: str,
-    recipe: str = "grpo",
+    recipe: str | None = None,
     seed: int = 0,
     *,
     output: str | Path | None = None,
@@ -123,6 +123,7 @@ def prove(
         BadInput: the job can't be used, or the folder holds another proof.
     """
     config = load_config(job, {**overrides, "seed": seed}, recipe)
+    recipe = config.recipe
     folder = Path(output or Path("runs") / f"prove-{config.job.job}-{recipe}-seed{seed}")
     if folder.exists() and any(folder.iterdir()) and not resume:
         raise BadInput(f"{folder}: holds a proof already; go on with it by --resume, or choose another --output")

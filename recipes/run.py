@@ -59,7 +59,7 @@ def run(config: RunConfig, recipe: Recipe, resume: str = "auto") -> Path:
     transformers.utils.logging.disable_progress_bar()
     disable_progress_bar()
     base_path(config, config.environment())  # before TRL's arguments: a warm start has arguments of its own
-    args = config.grpo()
+    args = config.arguments()
     asked = int(os.environ.get("JOURNEYMAN_PROCESSES", args.world_size))
     if asked != args.world_size:
         raise BadInput(
@@ -171,6 +171,7 @@ def _fit(config: RunConfig, job: Job, trainer: Any, folder: RunFolder, checkpoin
             train_seconds=round(earlier + seconds, 1),
             validation=validation.best[0] if math.isfinite(validation.best[0]) else None,
             update_norm=update_norm(last, config.lora), engine=dict(trainer.engine_facts), base_checksum=base,
+            peak_memory=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
         )  # fmt: skip
     if not trainer.sharded:
         restore_adapter(unwrapped, state)
@@ -187,6 +188,7 @@ def _already_trained(trainer: Any, checkpoint: Path | None) -> bool:
         return False
     # transformers would make one more step before it looks at how many there are.
     trainer.state = state
+    trainer.load_beside(checkpoint)
     # Not by the trainer's own loading, which under sharding wants a model that `train` has wrapped.
     restore_adapter(
         trainer.accelerator.unwrap_model(trainer.model), load_file(checkpoint / "adapter_model.safetensors")

@@ -58,7 +58,7 @@ def try_job(job: str, n: int = 4, split: str = "train", **overrides: Any) -> lis
     """
     config = load_config(job, overrides)
     env, rewards = config.environment(), config.rewards()
-    args = config.grpo()
+    args = config.arguments()
     rows = env.tasks(split, config.seed, n)
     model, chat, _ = load_base(config, env)
     model.to("cuda" if torch.cuda.is_available() else "cpu")

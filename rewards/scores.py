@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,12 @@ class Scores:
     overruns: dict[str, int] = field(default_factory=dict)
     """reward name -> calls that ran out of time or memory and were paid the reward's `overrun`"""
     raw: list[list[Value]] = field(default_factory=list)
+
+    def plus(self, name: str, paid: Sequence[float]) -> Scores:
+        """These with one more reward of weight 1, `paid` [B]."""
+        column, raw = np.asarray(paid, dtype=float), [[*row, float(one)] for row, one in zip(self.raw, paid, strict=True)]
+        values = np.column_stack([self.values, column])
+        return replace(self, names=[*self.names, name], values=values, total=self.total + column, raw=raw)
 
     def of(self, i: int) -> dict[str, float | None]:
         """Row i as records hold it: reward name -> value, None where it did not apply or failed."""

@@ -7,13 +7,14 @@ masked from the loss; an environment that fails is tried once more, and then the
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..configs.errors import BadInput
-from ..envs.core import Environment, EnvironmentFailed, Limits, Row, tools_of
+from ..envs.core import Environment, EnvironmentFailed, Limits, Row, pays_steps, tools_of
 from .chat import Chat
 from .engine import Completion, Engine, Request, Sampling
 from .record import Rollout, StopReason
@@ -80,6 +81,7 @@ class Play:
             if completion.stop_reason is not StopReason.EOS:
                 return full
             if not calls:
+                self._pay(rollout, env, message)
                 return StopReason.EOS
             if rollout.turns >= self.limits.turns:
                 return StopReason.TURNS
@@ -87,6 +89,7 @@ class Play:
             rollout.tool_calls += len(calls)
             rollout.tool_errors += replies.errors
             rollout.messages += replies.messages
+            self._pay(rollout, env, message)
             if env.done:
                 return StopReason.EOS
             ids = self.chat.tool_reply_ids(replies.messages)
@@ -116,6 +119,18 @@ class Play:
         )  # fmt: skip
         rollout.messages.append(message)
         return message
+
+    def _pay(self, rollout: Rollout, env: Environment, message: dict[str, Any]) -> None:
+        """Ask what the turn that wrote `message` has earned, where the environment pays per turn."""
+        if not pays_steps(env):
+            return
+        try:
+            earned = float(env.step_reward(message))
+        except Exception as error:
+            raise EnvironmentFailed(f"step_reward: {type(error).__name__}: {error}") from error
+        if not math.isfinite(earned):
+            raise EnvironmentFailed(f"step_reward: {earned} is no finite number")
+        rollout.step_rewards.append(earned)
 
     def _room(self, rollout: Rollout, coming: int = 0) -> tuple[int, StopReason]:
         """Tokens that may still be written after `coming` ones of a tool, and why the rollout ends once they are."""

@@ -20,7 +20,7 @@ from ..configs.errors import BadInput
 SEGMENT_BYTES = 64 * 2**20
 CLOCK_FIELDS = ("first_token_s", "latency_s")
 """Fields measured with a clock: the only ones in which two runs of the same seed may differ."""
-_NESTED = ("messages", "prompt_ids", "completion_ids", "logprobs", "env_mask", "rewards", "reward_hashes", "extras")
+_NESTED = ("messages", "prompt_ids", "completion_ids", "logprobs", "env_mask", "rewards", "step_rewards", "reward_hashes", "extras")
 
 
 class StopReason(StrEnum):
@@ -61,6 +61,8 @@ class Rollout:
     env_mask: list[int]
     """1 for tokens the policy wrote, 0 for what tools returned."""
     rewards: dict[str, float | None] = field(default_factory=dict)
+    step_rewards: list[float] = field(default_factory=list)
+    """What the environment paid for each turn, where it pays per turn; the reward `step_rewards` is their sum."""
     quality: float | None = None
     """The job's own measure of the result, in [0, 1]: what proofs and leaderboards compare."""
     advantage: float | None = None

@@ -15,18 +15,22 @@ from ..rewards.scores import Scores
 from .collect import OnFinished
 from .record import Rollout, StopReason
 
+STEP_REWARDS = "step_rewards"
+"""Name of the reward that is the sum of what an environment paid per turn."""
 Collect = Callable[[OnFinished], list[Rollout]]
 """Makes rollouts, and calls what it is given with each one's number, the rollout and its environment as it finishes."""
 
 
 def scored_rollouts(
-    collect: Collect, executor: Executor, rows: Sequence[Row], quality: str, group_size: int, **services: Any
+    collect: Collect, executor: Executor, rows: Sequence[Row], quality: str, group_size: int, steps: bool = False,
+    **services: Any,
 ) -> tuple[list[Rollout], Scores]:
     """Collect rollouts and score each as it finishes; rewards, quality, errors and hashes go into the records.
 
     Args:
         rows: the row of each rollout, in the same order.
         quality: name of the reward that goes into the records as the job's own measure.
+        steps: whether the environment pays per turn; then the sum of a rollout's is one more reward, of weight 1.
         services: what TRL passes to batch functions (`trainer_state`).
 
     Whoever holds the records counts the failures (`Executor.count`) once these rollouts are in them.
@@ -49,6 +53,8 @@ def scored_rollouts(
     except RewardsFailed as failed:
         failed.rollouts = rollouts
         raise
+    if steps:
+        scores = scores.plus(STEP_REWARDS, [sum(rollout.step_rewards) for rollout in rollouts])
     hashes = {reward.name: reward.source_hash for reward in executor.rewards}
     for i, rollout in enumerate(rollouts):
         rollout.rewards = scores.of(i)

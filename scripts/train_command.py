@@ -5,6 +5,7 @@ Checks everything first, then starts the recipe under Accelerate's launcher. Eve
 the same command goes on, as it does after a crash.
 
     journeyman train arithmetic
+    journeyman train arithmetic --recipe ppo
     journeyman train my_job.yaml --max_steps 100 --learning_rate 5e-4 --output_dir runs/mine
     journeyman train configs/gsm8k/qwen3-0.6b.yaml --dry-run
 """
@@ -20,7 +21,9 @@ TAKES_OVERRIDES = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own flags."""
     parser.add_argument("job", metavar="CONFIG", help="a shipped job's name or the path of a YAML file")
-    parser.add_argument("--recipe", default="grpo", choices=["grpo", "sft"], help="how it is learned (default: grpo)")
+    parser.add_argument(
+        "--recipe", default=None, choices=["grpo", "ppo", "sft"], help="how it is learned (default: what the file says, or grpo)"
+    )
     parser.add_argument(
         "--resume", default="auto", choices=["auto", "never"],
         help="auto: go on with an unfinished run of the same config in its folder (default); never: refuse it",

@@ -73,7 +73,7 @@ def check_only(command: str) -> None:
             from journeyman.trainers.config import load_config
 
             # TRL refuses bf16 on a machine without a GPU, unless it is told that a CPU is meant.
-            load_config(job, {**overrides(rest), "use_cpu": True}).grpo()
+            load_config(job, {**overrides(rest), "use_cpu": True}).arguments()
 
 
 @pytest.mark.slow

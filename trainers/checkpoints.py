@@ -48,6 +48,12 @@ class SafeCheckpoints:
     def restore_extra(self, state: dict[str, Any]) -> None:
         """Take over what `extra_state` gave."""
 
+    def save_beside(self, folder: Path) -> None:
+        """Write what a subclass keeps in files of its own; on the main process."""
+
+    def load_beside(self, folder: Path) -> None:
+        """Take over what `save_beside` wrote; on every process."""
+
     def _get_output_dir(self, trial: Any) -> str:
         return str(Path(self.args.output_dir) / PARTIAL)
 
@@ -64,6 +70,7 @@ class SafeCheckpoints:
             torch.save(self.extra_state(), partial / name / OURS.format(rank=self.accelerator.process_index))
             self.accelerator.wait_for_everyone()
             if main:
+                self.save_beside(partial / name)
                 for path in self.beside:
                     if path.exists():
                         shutil.copy2(path, partial / name / path.name)
@@ -82,6 +89,7 @@ class SafeCheckpoints:
     def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
         if checkpoint is not None:
+            self.load_beside(Path(checkpoint))
             path = Path(checkpoint) / OURS.format(rank=self.accelerator.process_index)
             if path.exists():
                 self.restore_extra(torch.load(path, map_location="cpu", weights_only=False))

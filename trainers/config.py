@@ -24,6 +24,7 @@ from ..envs.build import make_environment
 from ..envs.core import Environment, Limits
 from ..rewards import Reward
 from ..rewards.entries import read_rewards
+from .ppo_config import PPOConfig, check_ppo
 
 EVALUATION_KEYS = {"temperature": 0.0, "k": 1, "top_p": 1.0, "top_k": 0}
 CHOICES = {
@@ -33,6 +34,8 @@ CHOICES = {
     "importance_sampling_level": ("token", "sequence"),
 }
 """Keys that TRL declares as any text and checks in the first step or not at all."""
+CONFIGS: dict[str, type[GRPOConfig]] = {"ppo": PPOConfig}
+"""Recipes whose trainer has a configuration of its own; the others take TRL's."""
 DEFAULT_LORA = {"r": 32, "lora_alpha": 64, "lora_dropout": 0.0, "target_modules": "all-linear"}
 
 
@@ -43,7 +46,7 @@ class RunConfig:
     path: Path
     job: JobConfig
     trainer: dict[str, Any]
-    """Keys of TRL's trainer configuration that were given; `grpo()` makes the object."""
+    """Keys of the trainer's configuration that were given; `arguments()` makes the object."""
     model: ModelConfig
     lora: LoraConfig
     values: dict[str, Any]
@@ -84,8 +87,8 @@ class RunConfig:
         """How evaluations sample, defaults filled in."""
         return {**EVALUATION_KEYS, **self.job.evaluation}
 
-    def grpo(self) -> GRPOConfig:
-        """TRL's configuration object; what its own checks refuse is bad input here."""
+    def arguments(self) -> GRPOConfig:
+        """The trainer's configuration object, TRL's or one that extends it; what its own checks refuse is bad input here."""
         # Ours: validation, metrics, the final save and the run folder. TRL's own evaluation and card stay out.
         ours: dict[str, Any] = {"eval_strategy": "no", "remove_unused_columns": False, "push_to_hub": False}
         defaults: dict[str, Any] = {
@@ -95,11 +98,15 @@ class RunConfig:
             "dataloader_pin_memory": torch.cuda.is_available(), "use_cpu": not torch.accelerator.is_available(),
         }  # fmt: skip
         try:
-            args = GRPOConfig(**{**defaults, **self.trainer, **ours, "output_dir": str(self.output)})
+            args = CONFIGS.get(self.recipe, GRPOConfig)(
+                **{**defaults, **self.trainer, **ours, "output_dir": str(self.output)}
+            )
         except (ValueError, TypeError, ImportError) as error:
             raise BadInput(f"{self.path}: {' '.join(str(error).split())}") from error
         for key, choices in CHOICES.items():
             coerce(getattr(args, key), Literal[choices], key, str(self.path))
+        if isinstance(args, PPOConfig):
+            check_ppo(str(self.path), self.trainer, args, self.job.dynamic_sampling, self.job.async_rollouts)
         return args
 
     def environment(self) -> Environment:
@@ -140,21 +147,27 @@ class RunConfig:
         return yaml.safe_dump(self.values, sort_keys=False, allow_unicode=True)
 
 
-def load_config(job: str | Path, overrides: Mapping[str, Any] | None = None, recipe: str = "grpo") -> RunConfig:
+def load_config(job: str | Path, overrides: Mapping[str, Any] | None = None, recipe: str | None = None) -> RunConfig:
     """Read, merge and check.
 
     Args:
         job: a shipped job's name, or the path of a YAML file.
         overrides: flat keys to values, laid on the file; `lora.r` reaches into a mapping.
+        recipe: how it is learned; what the file says where not given, else GRPO.
 
     Raises:
         BadInput: see the module's docstring.
     """
-    path = find_job(job)
+    path = find_job(job, recipe)
     values = merged(read_yaml(path), nested(overrides or {}))
-    ours, grpo, model = field_types(JobConfig), field_types(GRPOConfig), field_types(ModelConfig)
-    check_keys(values, [*ours, *grpo, *model], str(path))
-    hints = {**grpo, **model, **ours}
+    recipe = str(recipe or values.get("recipe") or "grpo")
+    ours, model = field_types(JobConfig), field_types(ModelConfig)
+    own, every = field_types(CONFIGS.get(recipe, GRPOConfig)), field_types(PPOConfig)
+    check_keys(values, [*ours, *every, *model], str(path))
+    foreign = [key for key in values if key in every and key not in own]
+    if foreign and recipe == "grpo":
+        raise BadInput(f"{path}: {foreign[0]} is a key of the recipe ppo, and this is grpo: use --recipe ppo, or remove it")
+    hints = {**every, **model, **ours}
     values = {key: coerce(value, hints[key], key, str(path)) for key, value in values.items()}
     check_keys(values.get("evaluation", {}), EVALUATION_KEYS, f"{path}: evaluation")
     job_config = JobConfig(**{key: value for key, value in values.items() if key in ours})
@@ -169,7 +182,8 @@ def load_config(job: str | Path, overrides: Mapping[str, Any] | None = None, rec
     folder = path.resolve().parent
     job_config.job = job_config.job or (folder.name if (folder / "job.yaml").exists() else path.stem)
     job_config.folder = job_config.folder or str(folder)
-    values |= {"job": job_config.job, "folder": job_config.folder}
+    job_config.recipe = recipe
+    values |= {"job": job_config.job, "folder": job_config.folder, "recipe": recipe}
     lora = {**DEFAULT_LORA, **job_config.lora}
     check_keys(lora, field_types(LoraConfig), f"{path}: lora")
     try:
@@ -180,7 +194,7 @@ def load_config(job: str | Path, overrides: Mapping[str, Any] | None = None, rec
     model_values = {key: value for key, value in values.items() if key in model}
     if not model_values.get("model_name_or_path"):
         raise BadInput(f"{path}: the key 'model_name_or_path' is missing; 'nano' is the embedded model")
-    trainer = {key: value for key, value in values.items() if key in grpo}
+    trainer = {key: value for key, value in values.items() if key in own}
     return RunConfig(
         path, job_config, trainer, ModelConfig(**model_values), lora_config, values, recipe, dict(overrides or {})
     )

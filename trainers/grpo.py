@@ -22,9 +22,9 @@ from datasets import Dataset
 from transformers import TrainerState
 from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
-from trl.trainer.utils import pad, split_tensor_dict, use_adapter
+from trl.trainer.utils import split_tensor_dict, use_adapter
 
-from ..envs.core import Environment, Row, tools_of
+from ..envs.core import Environment, Row, pays_steps, tools_of
 from ..envs.core import Limits as RolloutLimits
 from ..rewards.executor import Executor, RewardsFailed
 from ..rewards.scores import Scores
@@ -42,6 +42,7 @@ from .checkpoints import SafeCheckpoints
 from .layout import dealt
 from .refill import dead_groups, other_rows, swap
 from .rolling import context_length
+from .tensors import tensors
 from .update import LeanUpdate, live_of, selected
 
 
@@ -146,10 +147,8 @@ class Trainer(LeanUpdate, SafeCheckpoints, RollsAhead, GRPOTrainer):
             raise
         for name, values in made.metrics.items():
             self._metrics[mode][name] += values
-        rollouts, scores = made.rollouts, made.scored[0]
-        own = self._advantages(scores, mode)
-        for rollout, advantage in zip(rollouts, own, strict=True):
-            rollout.advantage = float(advantage)
+        rollouts = made.rollouts
+        self._credit(rollouts, *self._rewards(made.scored[0], mode), mode)
         self.writer.write([*rollouts, *made.left])
         for each in made.scored:
             self.executor.count(each)
@@ -188,7 +187,7 @@ class Trainer(LeanUpdate, SafeCheckpoints, RollsAhead, GRPOTrainer):
 
         began = time.perf_counter()
         rollouts, scores = scored_rollouts(
-            collected, self.executor, rows, self.quality, self.num_generations, trainer_state=state
+            collected, self.executor, rows, self.quality, self.num_generations, pays_steps(self.env), trainer_state=state
         )
         metrics["reward_seconds"].append(time.perf_counter() - began - metrics["generation_seconds"][-1])
         for name in scores.failures.keys() | self.executor.failed.keys():
@@ -239,28 +238,43 @@ class Trainer(LeanUpdate, SafeCheckpoints, RollsAhead, GRPOTrainer):
         """How training samples, from TRL's own fields."""
         return Sampling(self.max_completion_length, self.temperature, self.top_p, self.top_k or 0, self.min_p or 0.0)
 
-    def _advantages(self, scores: Scores, mode: str) -> np.ndarray:
-        """This rank's advantages [B]; the whole batch's rewards are gathered for spreads that span ranks."""
+    def _rewards(self, scores: Scores, mode: str) -> tuple[np.ndarray, np.ndarray]:
+        """(each reward [N, F], totals [N]) of the batch on all ranks, NaN for unknown; permuted for the control of a proof."""
         local = torch.tensor(np.column_stack([scores.total, scores.values]), device=self.accelerator.device)
         everyone = self.accelerator.gather(local).cpu().double().numpy()
         total, values = everyone[:, 0], everyone[:, 1:]
-        weights = np.array([reward.weight for reward in self.executor.rewards])
         for f, name in enumerate(scores.names):
             self._metrics[mode][f"rewards/{name}/mean"].append(_mean(values[:, f]))
-        if self.shuffle_rewards:
-            values, total = permuted(values, total, self.num_generations, (self.args.seed, self.state.global_step))
-        result, flat = advantages(
-            values, total, weights, self.num_generations, self.scale_rewards, self.multi_objective_aggregation
-        )
-        groups = total.reshape(-1, self.num_generations)
+        groups = total.reshape(-1, self.spread_size or len(total))
         self._metrics[mode]["reward"].append(_mean(total))
         self._metrics[mode]["reward_std"].append(
             _mean([np.nanstd(g, ddof=1) for g in groups if np.isfinite(g).sum() > 1])
         )
-        self._metrics[mode]["frac_reward_zero_std"].append(float(flat.mean()))
         self._metrics[mode]["unscorable"].append(float(np.isnan(total).mean()))
-        start = self.accelerator.process_index * len(scores.total)
-        return result[start : start + len(scores.total)]
+        if self.shuffle_rewards:
+            values, total = permuted(values, total, groups.shape[1], (self.args.seed, self.state.global_step))
+        return values, total
+
+    @property
+    def spread_size(self) -> int:
+        """Rollouts whose rewards are compared with one another, and permuted for a control; 0 for the whole batch."""
+        return self.num_generations
+
+    def _credit(self, rollouts: list[Rollout], values: np.ndarray, total: np.ndarray, mode: str) -> None:
+        """Write this rank's advantages into its rollouts, from the rewards of all ranks."""
+        weights = [reward.weight for reward in self.executor.rewards]
+        weights += [1.0] * (values.shape[1] - len(weights))  # what the environment paid per turn
+        result, flat = advantages(
+            values, total, np.array(weights), self.num_generations, self.scale_rewards, self.multi_objective_aggregation
+        )
+        self._metrics[mode]["frac_reward_zero_std"].append(float(flat.mean()))
+        for rollout, advantage in zip(rollouts, self._own(result, len(rollouts)), strict=True):
+            rollout.advantage = float(advantage)
+
+    def _own(self, everyone: np.ndarray, rows: int) -> np.ndarray:
+        """This rank's part of what was gathered, `rows` from each rank."""
+        start = self.accelerator.process_index * rows
+        return everyone[start : start + rows]
 
     def _balanced(self, rollouts: list[Rollout]) -> list[Rollout]:
         """As many of all ranks' groups, dealt so that every rank has as much to forward."""
@@ -274,32 +288,12 @@ class Trainer(LeanUpdate, SafeCheckpoints, RollsAhead, GRPOTrainer):
         return [rollout for number in mine for rollout in groups[number]]
 
     def _batch(self, rollouts: Sequence[Rollout]) -> dict[str, Any]:
-        device, pad_id = self.accelerator.device, self.chat.tokenizer.pad_token_id
-        # An environment that failed at once left not even a prompt.
-        prompts = [torch.tensor(rollout.prompt_ids or [pad_id]) for rollout in rollouts]
-        completions = [torch.tensor(rollout.completion_ids, dtype=torch.long) for rollout in rollouts]
-        masks = [torch.ones_like(completion) for completion in completions]
-        if self.mask_truncated_completions:
-            cut = [rollout.stop_reason == StopReason.LENGTH for rollout in rollouts]
-            masks = [mask * (not is_cut) for mask, is_cut in zip(masks, cut, strict=True)]
-        prompt_ids = pad(prompts, padding_value=pad_id, padding_side="left").to(device)
-        prompt_mask = pad([torch.ones_like(p) for p in prompts], padding_value=0, padding_side="left").to(device)
-        completion_ids = pad(completions, padding_value=pad_id, padding_side="right").to(device)
-        completion_mask = pad(masks, padding_value=0, padding_side="right").to(device)
-        batch: dict[str, Any] = {
-            "prompt_ids": prompt_ids,
-            "prompt_mask": prompt_mask,
-            "completion_ids": completion_ids,
-            "completion_mask": completion_mask,
-            "advantages": torch.tensor([r.advantage for r in rollouts], dtype=torch.float32, device=device),
-        }
-        written = [torch.tensor(rollout.env_mask, dtype=torch.long) for rollout in rollouts]
-        if self.tools_reply:
-            batch["tool_mask"] = pad(written, padding_value=0, padding_side="right").to(device)
-        batch["num_items_in_batch"] = self.accelerator.gather((completion_mask * batch.get("tool_mask", 1)).sum()).sum()
-        if self.use_vllm:
-            sampled = [torch.tensor(rollout.logprobs, dtype=torch.float32) for rollout in rollouts]
-            batch["sampling_per_token_logps"] = pad(sampled, padding_value=0, padding_side="right").to(device)
+        batch = tensors(
+            rollouts, self.chat.tokenizer.pad_token_id, self.accelerator.device, tools=self.tools_reply,
+            mask_cut=self.mask_truncated_completions, sampled=self.use_vllm,
+        )  # fmt: skip
+        trained = (batch["completion_mask"] * batch.get("tool_mask", 1)).sum()
+        batch["num_items_in_batch"] = self.accelerator.gather(trained).sum()
         batch.update(self._fixed_logps(batch))
         return batch
 

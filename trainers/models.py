@@ -75,8 +75,7 @@ def load_base(config: RunConfig, env: Environment) -> tuple[Any, Chat, Base]:
         BadInput: not to be found (offline, misspelled), no causal language model, or 4-bit where it can't run.
     """
     path = base_path(config, env)
-    transformers.utils.logging.disable_progress_bar()
-    model = _from_pretrained(AutoModelForCausalLM, config, path, **_model_options(config))
+    model = load_model(config, path)
     chat = load_chat(config, path)
     if config.model.model_name_or_path == NANO:
         weights = hashlib.sha256((Path(path) / "model.safetensors").read_bytes()).hexdigest()
@@ -84,6 +83,12 @@ def load_base(config: RunConfig, env: Environment) -> tuple[Any, Chat, Base]:
     is_folder = Path(path).is_dir()
     revision = getattr(model.config, "_commit_hash", None)
     return model, chat, Base(Path(path).name if is_folder else path, revision, None, None if is_folder else path, None)
+
+
+def load_model(config: RunConfig, path: str, key: str = "model_name_or_path") -> Any:
+    """The causal language model behind `path`, which the config names under `key`, in the config's precision."""
+    transformers.utils.logging.disable_progress_bar()
+    return _from_pretrained(AutoModelForCausalLM, config, path, key, **_model_options(config))
 
 
 def load_chat(config: RunConfig, path: str) -> Chat:
@@ -122,21 +127,23 @@ def _model_options(config: RunConfig) -> dict[str, Any]:
     return options
 
 
-def _from_pretrained(cls: Any, config: RunConfig, path: str, **options: Any) -> Any:
+def _from_pretrained(
+    cls: Any, config: RunConfig, path: str, key: str = "model_name_or_path", **options: Any
+) -> Any:  # fmt: skip
     model = config.model
-    if path != model.model_name_or_path:
+    if model.model_name_or_path == NANO and key == "model_name_or_path":
         return cls.from_pretrained(path, **options)
     try:
         return cls.from_pretrained(
             path,
-            revision=model.model_revision,
+            revision=model.model_revision if key == "model_name_or_path" else None,
             trust_remote_code=bool(config.trainer.get("trust_remote_code", False)),
             **options,
         )
     except (OSError, HFValidationError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise BadInput(
-            f"{config.path}: model_name_or_path: '{path}' can't be loaded; check the name and the connection (or "
+            f"{config.path}: {key}: '{path}' can't be loaded; check the name and the connection (or "
             f"HF_HUB_OFFLINE), give a folder, or use 'nano' ({type(error).__name__}: {reason})"
         ) from error
 

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-Head = Callable[[Any, dict[str, Any], torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-"""(model, its inputs, labels [B, 1 + C] with -100 where nothing is scored) -> log-probs and entropies [B, C]."""
+Head = Callable[[Any, dict[str, Any], torch.Tensor], tuple[torch.Tensor, ...]]
+"""(model, its inputs, labels [B, 1 + C] with -100 where nothing is scored) -> what it reads off each token: log-probs and
+entropies [B, C], or a critic's values [B, C + 1]."""
 
 
 class CacheDropped(RuntimeError):
@@ -30,8 +31,8 @@ def shared_prefix_logps(
     completions_BC: torch.Tensor,
     mask_BC: torch.Tensor,
     head: Head,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probs and entropies [B, C] of completions after their prompts.
+) -> tuple[torch.Tensor, ...]:
+    """What `head` reads of completions after their prompts: log-probs and entropies [B, C].
 
     Args:
         prompts_NP: the different prompts, left-padded, at least two tokens wide.

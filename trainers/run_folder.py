@@ -190,7 +190,8 @@ def command(config: RunConfig) -> str:
     path = config.path.resolve()
     name = path.name
     if path.is_relative_to(CONFIGS):
-        name = path.parent.name if path.name == "nano.yaml" else f"configs/{path.relative_to(CONFIGS).as_posix()}"
+        by_name = path.name in ("nano.yaml", f"nano-{config.recipe}.yaml")
+        name = path.parent.name if by_name else f"configs/{path.relative_to(CONFIGS).as_posix()}"
     words = {**config.overrides, "seed": config.seed}
     flags = [f"--{key} {shlex.quote(json.dumps(value))}" for key, value in words.items() if key != "output_dir"]
     recipe = [] if config.recipe == "grpo" else [f"--recipe {config.recipe}"]

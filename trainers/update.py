@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from trl.models.utils import _ForwardRedirection
 from .correction import Correction
 from .layout import Chunk, Limits, live_rows, plan
 from .packed import packed_logps
-from .prefix import CacheDropped, full_logits_head, fused_head, shared_prefix_logps
+from .prefix import CacheDropped, Head, full_logits_head, fused_head, shared_prefix_logps
 
 ROW_MEANS = ("grpo", "sapo", "luspo", "dr_grpo")
 """Losses that divide by the number of rows of a micro-batch."""
@@ -68,6 +69,8 @@ class LeanUpdate(Correction):
     """Tokens that went through the model in training so far, padding counted, on this rank."""
     pack_on_cpu = False
     """For tests: a dense mask over packed rows is slow."""
+    also_read: Sequence[torch.Tensor] = ()
+    """What `_read` added in the last forward, over the whole batch."""
     _checked = False
     _in_loss: dict[str, Any] | None = None
     """The micro-batch whose loss is being computed."""
@@ -135,20 +138,23 @@ class LeanUpdate(Correction):
             if self._in_loss is not None:
                 self.correct(self._in_loss, found[0])
             return found
-        batch = _Batch(input_ids, attention_mask, logits_to_keep)
-        limits = self.limits if not applies["shared prefix"] else Limits(self.limits.tokens, share=False)
-        if self.sharded:  # every forward is a collective call: each rank makes one
-            limits = Limits(sys.maxsize, share=False)
-        chunks = plan(batch.prompt_lengths, batch.completion_lengths, batch.groups, limits)
+        batch = Padded(input_ids, attention_mask, logits_to_keep)
+        chunks = self._plan(batch, share=not applies["shared prefix"])
         if not self._checked and any(chunk.shared for chunk in chunks):
             self._check_sharing(model, batch, chunks)
             return self._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
             )
-        logps, entropies = self._through(model, lambda inner: self._chunked(inner, batch, chunks))
+        logps, entropies, *self.also_read = self._through(model, lambda inner: self._chunked(inner, batch, chunks))
         if self._in_loss is not None:  # TRL reads the ratio once it has the log-probs
             self.correct(self._in_loss, logps)
         return logps, entropies if kwargs.get("compute_entropy") else None, None
+
+    def _plan(self, batch: Padded, share: bool) -> list[Chunk]:
+        limits = self.limits if share else Limits(self.limits.tokens, share=False)
+        if self.sharded:  # every forward is a collective call: each rank makes one
+            limits = Limits(sys.maxsize, share=False)
+        return plan(batch.prompt_lengths, batch.completion_lengths, batch.groups, limits)
 
     def _checkpointing(self, model: Any) -> bool:
         inner = self.accelerator.unwrap_model(model)
@@ -162,22 +168,23 @@ class LeanUpdate(Correction):
                 return compute(model)
             return _ForwardRedirection()(model, inner, lambda: compute(inner))
 
-    def _chunked(self, model: Any, batch: _Batch, chunks: list[Chunk]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _chunked(self, model: Any, batch: Padded, chunks: list[Chunk]) -> tuple[torch.Tensor, ...]:
         parts = []
         for chunk in chunks:
-            parts.append(
-                self._shared(model, batch, chunk.rows) if chunk.shared else self._plain(model, batch, chunk.rows)
-            )
+            parts.append(self._read(model, batch, chunk))
             self.forwarded += chunk.tokens
-        order = torch.tensor([row for chunk in chunks for row in chunk.rows], device=batch.ids.device)
-        wide = [torch.cat([_padded(part[i], batch.keep) for part in parts]) for i in range(2)]
-        back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
-        return wide[0][back], wide[1][back]
+        return in_order(parts, chunks, batch.keep)
+
+    def _read(self, model: Any, batch: Padded, chunk: Chunk) -> tuple[torch.Tensor, ...]:
+        """What is read off a chunk's forward: log-probs and entropies [rows, C], and what a subclass adds."""
+        return self._shared(model, batch, chunk.rows) if chunk.shared else self._plain(model, batch, chunk.rows)
 
     def _head(self, device: torch.device) -> Any:
         return full_logits_head(self.temperature) if device.type == "cpu" else fused_head
 
-    def _plain(self, model: Any, batch: _Batch, rows: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _plain(
+        self, model: Any, batch: Padded, rows: tuple[int, ...], head: Head | None = None
+    ) -> tuple[torch.Tensor, ...]:
         P, C = max(batch.prompt_lengths[r] for r in rows), max(1, *(batch.completion_lengths[r] for r in rows))
         ids, mask = batch.cut(rows, P, C)
         labels = ids.masked_fill(mask == 0, -100)
@@ -185,22 +192,24 @@ class LeanUpdate(Correction):
         inputs = {
             "input_ids": ids, "attention_mask": mask, "use_cache": False, "position_ids": (mask.cumsum(1) - 1).clamp(min=0),
         }  # fmt: skip
-        if ids.device.type == "cpu":
-            return full_logits_head(self.temperature)(model, inputs, labels[:, -C - 1 :])
+        if head is not None or ids.device.type == "cpu":
+            return (head or full_logits_head(self.temperature))(model, inputs, labels[:, -C - 1 :])
         logps, entropies = fused_head(model, inputs, labels)
         return logps[:, -C:], entropies[:, -C:]
 
-    def _shared(self, model: Any, batch: _Batch, rows: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _shared(
+        self, model: Any, batch: Padded, rows: tuple[int, ...], head: Head | None = None
+    ) -> tuple[torch.Tensor, ...]:
         firsts = list(dict.fromkeys(batch.first_of[r] for r in rows))
         P, C = max(batch.prompt_lengths[r] for r in rows), max(1, *(batch.completion_lengths[r] for r in rows))
         prompts, prompt_mask = (part[:, :P] for part in batch.cut(tuple(firsts), P, 1))
         ids, mask = (part[:, P:] for part in batch.cut(rows, P, C))
         of = torch.tensor([firsts.index(batch.first_of[r]) for r in rows], device=ids.device)
-        if self.packed:
+        if self.packed and head is None:
             return packed_logps(model, prompts, prompt_mask, of, ids, mask, self.temperature)
-        return shared_prefix_logps(model, prompts, prompt_mask, of, ids, mask, self._head(ids.device))
+        return shared_prefix_logps(model, prompts, prompt_mask, of, ids, mask, head or self._head(ids.device))
 
-    def _check_sharing(self, model: Any, batch: _Batch, chunks: list[Chunk]) -> None:
+    def _check_sharing(self, model: Any, batch: Padded, chunks: list[Chunk]) -> None:
         """Score one group both ways; where they differ by more than rounding, prompts are not shared in this run."""
         self._checked = True
         chunk = next(chunk for chunk in chunks if chunk.shared)
@@ -223,7 +232,7 @@ class LeanUpdate(Correction):
             log.warning("prompts are not shared in this run: %s", reason)
 
 
-class _Batch:
+class Padded:
     """A padded batch [B, P + C], and the lengths and groups that a plan needs of it."""
 
     def __init__(self, ids: torch.Tensor, mask: torch.Tensor, keep: int) -> None:
@@ -248,6 +257,14 @@ class _Batch:
         return self.ids[index, start : self.prompt_width + C], self.mask[index, start : self.prompt_width + C]
 
 
+def in_order(parts: Sequence[tuple[torch.Tensor, ...]], chunks: Sequence[Chunk], keep: int) -> tuple[torch.Tensor, ...]:
+    """What was read of each chunk, [rows, C] or one column wider, as [B, keep] (or one column wider) in the batch's order."""
+    order = torch.tensor([row for chunk in chunks for row in chunk.rows], device=parts[0][0].device)
+    back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+    widest = [max(part[i].size(1) - part[0].size(1) for part in parts) + keep for i in range(len(parts[0]))]
+    return tuple(torch.cat([_padded(part[i], width) for part in parts])[back] for i, width in enumerate(widest))
+
+
 def live_of(inputs: dict[str, Any], least: int = 1) -> list[int]:
     """The rows of a batch that can move the policy; see `live_rows`."""
     return live_rows(inputs["advantages"].tolist(), inputs["completion_mask"].sum(1).tolist(), least)
@@ -264,12 +281,6 @@ def selected(inputs: dict[str, Any], rows: list[int], of: int) -> dict[str, Any]
     }
 
 
-TO_TRIM = (
-    "completion_ids", "completion_mask", "tool_mask", "old_per_token_logps", "ref_per_token_logps",
-    "sampling_per_token_logps", "importance_sampling_ratio",
-)  # fmt: skip
-
-
 def trimmed(inputs: dict[str, Any]) -> dict[str, Any]:
     """Without the columns of padding that all rows have: left of the prompts, right of the completions."""
     if not torch.is_tensor(inputs.get("completion_mask")) or "pixel_values" in inputs:
@@ -280,9 +291,9 @@ def trimmed(inputs: dict[str, Any]) -> dict[str, Any]:
     result = dict(inputs)
     for key in ("prompt_ids", "prompt_mask"):
         result[key] = inputs[key][:, inputs[key].size(1) - P :]
-    for key in TO_TRIM:
-        value = inputs.get(key)
-        if torch.is_tensor(value) and value.dim() == 2 and value.size(1) == completion.size(1):
+    for key, value in inputs.items():
+        per_token = torch.is_tensor(value) and value.dim() == 2 and value.size(1) == completion.size(1)
+        if per_token and key not in ("prompt_ids", "prompt_mask"):
             result[key] = value[:, :C]
     return result
 

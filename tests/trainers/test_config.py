@@ -64,7 +64,7 @@ def test_numbers_that_yaml_takes_for_texts_are_numbers(make_job, tmp_path):
     path.write_text(path.read_text().replace("learning_rate: 0.001", "learning_rate: 1e-3"))
     assert isinstance(yaml.safe_load(path.read_text())["learning_rate"], str)
 
-    assert load_config(path).grpo().learning_rate == 1e-3
+    assert load_config(path).arguments().learning_rate == 1e-3
 
 
 def test_what_was_resolved_is_a_config_that_gives_the_same(tiny, tmp_path):
@@ -100,7 +100,7 @@ def test_every_shipped_run_is_read(path):
     config = load_config(path, {"bf16": False})  # a CPU's TRL refuses it
 
     assert config.job.job == path.parent.name
-    assert config.grpo().generation_batch_size % config.grpo().num_generations == 0
+    assert config.arguments().generation_batch_size % config.arguments().num_generations == 0
     assert config.quality() in [reward.name for reward in config.rewards()]
 
 
@@ -135,6 +135,6 @@ WRONG = {
 def test_bad_values_are_named_with_what_would_do(tiny, changes, message):
     with pytest.raises(BadInput) as error:
         config = load_config(tiny, changes)
-        config.grpo(), config.rewards(), config.quality(), config.environment()
+        config.arguments(), config.rewards(), config.quality(), config.environment()
 
     assert message in str(error.value) and "tiny" in str(error.value)

@@ -71,7 +71,7 @@ def adapter_of(model):
 def step_of_ours(config, job, folder):
     model, chat = policy(config, job)
     before = adapter_of(model)
-    args = config.grpo()
+    args = config.arguments()
     trainer = Trainer(
         model, args, env=job.env, rows=job.train, executor=job.executor, quality=job.quality, chat=chat, run="r",
         records=folder / "records",
@@ -82,7 +82,7 @@ def step_of_ours(config, job, folder):
 
 def step_of_stock(config, job, rollouts):
     model, chat = policy(config, job)
-    args = config.grpo()
+    args = config.arguments()
     args.reward_weights = [reward.weight for reward in job.executor.rewards]
     columns = {key: [row[key] for row in job.train] for key in ("prompt", "answer")}
     waiting = defaultdict(list)

@@ -1,0 +1,92 @@
+"""PPO, a whole job end to end: `accelerate launch -m journeyman.recipes.ppo --config FILE [--any.field value]`.
+
+`journeyman train --recipe ppo` starts it with the right launcher; `run.py` holds what every recipe shares.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig
+
+from ..configs import BadInput
+from ..configs.schema import check_keys, field_types
+from ..rollouts.chat import Chat
+from ..trainers.config import RunConfig
+from ..trainers.critic import FILE
+from ..trainers.engines import plan_of
+from ..trainers.models import base_path, load_model
+from ..trainers.ppo import PPOTrainer
+from ..trainers.rolling import context_length
+from ..trainers.run_folder import RunFolder
+from .command import run_recipe
+from .preflight import Job
+from .run import run
+
+
+def build(config: RunConfig, args: Any, job: Job, model: Any, chat: Chat, folder: RunFolder) -> PPOTrainer:
+    """The PPO trainer of a run."""
+    trainer = PPOTrainer(
+        model, args, lora=critic_lora(config, args), critic_base=critic_base(config, args, model),
+        env=job.env, rows=job.train, executor=job.executor, quality=job.quality, chat=chat, run=config.name,
+        records=folder.records, limits=config.limits(job.env),
+        plan=plan_of(config, args, job.env, context_length(model.config) or 4096),
+        shuffle_rewards=config.job.shuffle_rewards,
+    )  # fmt: skip
+    trainer.limits = replace(trainer.limits, tokens=config.job.forward_tokens)
+    if trainer.accelerator.is_main_process:
+        trained = sum(p.numel() for p in trainer.critic.parameters() if p.requires_grad)
+        folder.update(update={name: reason or "on" for name, reason in trainer.techniques().items()})
+        print(f"critic: {args.critic}, {trained:,} trained parameters", file=sys.stderr)
+    return trainer
+
+
+def critic_lora(config: RunConfig, args: Any) -> LoraConfig:
+    """The critic's adapter: the policy's `lora`, with `critic_lora` laid on it."""
+    check_keys(args.critic_lora, field_types(LoraConfig), f"{config.path}: critic_lora")
+    try:
+        return LoraConfig(task_type="CAUSAL_LM", **{**config.values["lora"], **args.critic_lora})
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"{config.path}: critic_lora: {error}") from error
+
+
+def critic_base(config: RunConfig, args: Any, policy: Any) -> Any:
+    """The model that a critic of its own stands on; None where it shares the policy's."""
+    if args.critic != "model":
+        return None
+    other = args.critic_model_name_or_path or base_path(config, config.environment())
+    base = load_model(config, str(other), "critic_model_name_or_path")
+    theirs, ours = base.config.get_text_config().vocab_size, policy.config.get_text_config().vocab_size
+    if theirs != ours:
+        raise BadInput(
+            f"{config.path}: critic_model_name_or_path: {other} has a vocabulary of {theirs:,} and the policy one of {ours:,}; the "
+            "critic reads the policy's tokens: take a model of the same family"
+        )
+    return base
+
+
+def train(config: RunConfig, resume: str = "auto") -> Path:
+    """Train by PPO on the processes that are there; the critic's last weights stay in the run's folder. See `run`."""
+    made: list[PPOTrainer] = []
+
+    def building(*parts: Any) -> PPOTrainer:
+        made.append(build(*parts))
+        return made[-1]
+
+    folder = run(config, building, resume)
+    if made[0].accelerator.is_main_process:
+        made[0].critic.save(folder / FILE)
+    return folder
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command line under `accelerate launch`."""
+    run_recipe(train, "ppo", argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""The critic: a value for the state before every token, from a head on a backbone of its own, shared or separate.
+
+Always true here: the policy's adapter, and what is published of it, holds nothing of the critic; a backbone that shares the
+policy's base shares its very tensors, so that it takes the memory of an adapter; the head is zero at first, and computes in fp32.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+NAME = "critic"
+"""Of its LoRA adapter: the policy's is called `default`."""
+FILE = "critic.safetensors"
+HEAD = "head."
+
+
+class Critic(nn.Module):
+    """Value head, and the backbone that it reads where that is not the policy's own.
+
+    Args:
+        hidden: width of the backbone's last hidden states.
+        lm: a causal language model with an adapter of its own (PEFT); None to read the policy's forward.
+    """
+
+    def __init__(self, hidden: int, lm: Any = None) -> None:
+        super().__init__()
+        self.lm = lm
+        self.head = nn.Linear(hidden, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def value(self, hidden_BTH: torch.Tensor) -> torch.Tensor:
+        """Values [B, T] in fp32, whatever the precision of the backbone."""
+        with torch.autocast(hidden_BTH.device.type, enabled=False):
+            values: torch.Tensor = self.head(hidden_BTH.float()).squeeze(-1)
+        return values
+
+    def read(self, lm: Any, inputs: dict[str, Any], labels_BC: torch.Tensor) -> tuple[torch.Tensor]:
+        """A `Head` of `prefix.py`: values [B, C + 1], before each of C tokens and after the last."""
+        hidden_BTH = decoder(lm)(**inputs).last_hidden_state
+        return (self.value(hidden_BTH[:, -labels_BC.size(1) :]),)
+
+    def read_detached(self, lm: Any, inputs: dict[str, Any], labels_BC: torch.Tensor) -> tuple[torch.Tensor]:
+        """The same, with a gradient for the head alone."""
+        with torch.no_grad():
+            hidden_BTH = decoder(lm)(**inputs).last_hidden_state
+        return (self.value(hidden_BTH[:, -labels_BC.size(1) :]),)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """A copy of what is trained, on the CPU."""
+        own = {HEAD + name: tensor for name, tensor in self.head.state_dict().items()}
+        if self.lm is not None:
+            own |= get_peft_model_state_dict(self.lm, adapter_name=NAME, save_embedding_layers=False)
+        return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in own.items()}
+
+    def save(self, path: Path) -> None:
+        """Write `state` to a safetensors file."""
+        save_file(self.state(), path)
+
+    def load(self, path: Path) -> None:
+        """Take over what `save` wrote."""
+        state = load_file(path)
+        self.head.load_state_dict({k.removeprefix(HEAD): state.pop(k) for k in list(state) if k.startswith(HEAD)})
+        if self.lm is not None:
+            set_peft_model_state_dict(self.lm, state, adapter_name=NAME)
+
+
+def attach_critic(policy: Any, kind: str, lora: LoraConfig, base: Any = None, checkpointing: bool = False) -> Critic:
+    """Give a policy (PEFT) its critic, as the submodule `critic`: what wraps the policy wraps both.
+
+    Args:
+        kind: `adapter`, a LoRA adapter of its own on the policy's base; `head`, none; `model`, one on another base.
+        lora: of its adapter.
+        base: the other base model, with the policy's vocabulary.
+        checkpointing: recompute its activations in the backward pass.
+    """
+    lm = None
+    if kind == "adapter":
+        base = sharing_base(policy)
+    if kind != "head":
+        own = copy.deepcopy(lora)
+        lm = get_peft_model(base, own, adapter_name=NAME)
+        if checkpointing:
+            lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    width = (lm or policy).config.get_text_config().hidden_size
+    critic = Critic(width, lm).to(next(policy.parameters()).device)
+    policy.critic = critic
+    return critic
+
+
+def sharing_base(policy: Any) -> Any:
+    """Another module tree over the same tensors as the base of `policy` (PEFT), without its adapter."""
+    shared = {id(tensor): tensor for tensor in [*policy.parameters(), *policy.buffers()]}
+    base = copy.deepcopy(policy, shared).unload()
+    if hasattr(base, "peft_config"):
+        del base.peft_config
+    return base
+
+
+def decoder(lm: Any) -> Any:
+    """The layers of a causal language model under its head, adapters in them."""
+    inner = lm.get_base_model() if hasattr(lm, "get_base_model") else lm
+    return getattr(inner, inner.base_model_prefix)
+
+
+@contextmanager
+def hidden_states(lm: Any) -> Iterator[list[torch.Tensor]]:
+    """Collects the last hidden states [B, T, H] of every forward of `lm` inside."""
+    seen: list[torch.Tensor] = []
+    hook = decoder(lm).register_forward_hook(lambda module, inputs, output: seen.append(output[0]))
+    try:
+        yield seen
+    finally:
+        hook.remove()
