@@ -63,8 +63,8 @@ def critic_base(config: RunConfig, args: Any, policy: Any) -> Any:
     theirs, ours = base.config.get_text_config().vocab_size, policy.config.get_text_config().vocab_size
     if theirs != ours:
         raise BadInput(
-            f"{config.path}: critic_model_name_or_path: {other} has a vocabulary of {theirs:,} and the policy one of {ours:,}; the "
-            "critic reads the policy's tokens: take a model of the same family"
+            f"{config.path}: critic_model_name_or_path: {other} has a vocabulary of {theirs:,} and the policy one of {ours:,}; "
+            "the critic reads the policy's tokens: take a model of the same family"
         )
     return base
 

@@ -34,7 +34,8 @@ class Scores:
 
     def plus(self, name: str, paid: Sequence[float]) -> Scores:
         """These with one more reward of weight 1, `paid` [B]."""
-        column, raw = np.asarray(paid, dtype=float), [[*row, float(one)] for row, one in zip(self.raw, paid, strict=True)]
+        column = np.asarray(paid, dtype=float)
+        raw = [[*row, float(one)] for row, one in zip(self.raw, paid, strict=True)]
         values = np.column_stack([self.values, column])
         return replace(self, names=[*self.names, name], values=values, total=self.total + column, raw=raw)
 

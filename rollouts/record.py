@@ -20,7 +20,9 @@ from ..configs.errors import BadInput
 SEGMENT_BYTES = 64 * 2**20
 CLOCK_FIELDS = ("first_token_s", "latency_s")
 """Fields measured with a clock: the only ones in which two runs of the same seed may differ."""
-_NESTED = ("messages", "prompt_ids", "completion_ids", "logprobs", "env_mask", "rewards", "step_rewards", "reward_hashes", "extras")
+_NESTED = (
+    "messages", "prompt_ids", "completion_ids", "logprobs", "env_mask", "rewards", "step_rewards", "reward_hashes", "extras",
+)  # fmt: skip
 
 
 class StopReason(StrEnum):

@@ -24,7 +24,7 @@ Collect = Callable[[OnFinished], list[Rollout]]
 def scored_rollouts(
     collect: Collect, executor: Executor, rows: Sequence[Row], quality: str, group_size: int, steps: bool = False,
     **services: Any,
-) -> tuple[list[Rollout], Scores]:
+) -> tuple[list[Rollout], Scores]:  # fmt: skip
     """Collect rollouts and score each as it finishes; rewards, quality, errors and hashes go into the records.
 
     Args:

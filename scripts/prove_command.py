@@ -1,8 +1,9 @@
 """Prove that a recipe teaches a job: train it, train its control, and compare both on the held-out split.
 
-The control is the same run with its rewards permuted within each group (PPO: within each batch): what is left of the gain there was not
-learned from the reward. A reference row shows supervised fine-tuning on right answers for the same seconds. Passes (exit code 0)
-only where the real run's 95% paired interval lies above 0, the control's does not, and their difference does.
+The control is the same run with its rewards permuted within each group (PPO: within each batch): what is left of the gain
+there was not learned from the reward. A reference row shows supervised fine-tuning on right answers for the same seconds.
+Passes (exit code 0) only where the real run's 95% paired interval lies above 0, the control's does not, and their difference
+does.
 
     journeyman prove arithmetic
     journeyman prove triage --seed 1

@@ -166,7 +166,9 @@ def load_config(job: str | Path, overrides: Mapping[str, Any] | None = None, rec
     check_keys(values, [*ours, *every, *model], str(path))
     foreign = [key for key in values if key in every and key not in own]
     if foreign and recipe == "grpo":
-        raise BadInput(f"{path}: {foreign[0]} is a key of the recipe ppo, and this is grpo: use --recipe ppo, or remove it")
+        raise BadInput(
+            f"{path}: {foreign[0]} is a key of the recipe ppo, and this is grpo: use --recipe ppo, or remove it"
+        )
     hints = {**every, **model, **ours}
     values = {key: coerce(value, hints[key], key, str(path)) for key, value in values.items()}
     check_keys(values.get("evaluation", {}), EVALUATION_KEYS, f"{path}: evaluation")

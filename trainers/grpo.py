@@ -188,7 +188,7 @@ class Trainer(LeanUpdate, SafeCheckpoints, RollsAhead, GRPOTrainer):
         began = time.perf_counter()
         rollouts, scores = scored_rollouts(
             collected, self.executor, rows, self.quality, self.num_generations, pays_steps(self.env), trainer_state=state
-        )
+        )  # fmt: skip
         metrics["reward_seconds"].append(time.perf_counter() - began - metrics["generation_seconds"][-1])
         for name in scores.failures.keys() | self.executor.failed.keys():
             metrics[f"errors/{name}"].append(len(scores.failures.get(name, ())) / len(rollouts))

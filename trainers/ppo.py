@@ -6,30 +6,24 @@ wrapped model; a rollout without a result (its reward failed) moves neither; wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from peft import LoraConfig
-from trl.models.utils import disable_gradient_checkpointing
-from trl.trainer.utils import split_tensor_dict, use_adapter
+from trl.trainer.utils import split_tensor_dict
 
 from ..configs import BadInput
-from ..rollouts.record import Rollout, StopReason
+from .credit import Credit
 from .critic import FILE, attach_critic, hidden_states
-from .gae import explained_variance, gae, token_rewards
 from .grpo import Trainer
 from .layout import Chunk
 from .ppo_config import PPOConfig
 from .update import Padded, in_order, trimmed
 
-CUT_OFF = {StopReason.LENGTH, StopReason.CONTEXT, StopReason.TURNS, StopReason.TIMEOUT}
-"""Ends that are a limit's, not the policy's."""
 
-
-class PPOTrainer(Trainer):
+class PPOTrainer(Credit, Trainer):
     """See `Trainer`; further arguments are its own.
 
     Args:
@@ -38,15 +32,22 @@ class PPOTrainer(Trainer):
     """
 
     args: PPOConfig
+    _drift: tuple[float, int] = (0.0, 0)
+    """KL to the policy that sampled, summed over the tokens of an accumulation window, and their number."""
+    _stopped = False
 
     def __init__(
         self, model: Any, args: PPOConfig, *, lora: LoraConfig, critic_base: Any = None, **kwargs: Any
     ) -> None:  # fmt: skip
         self.critic = attach_critic(model, args.critic, lora, critic_base, args.gradient_checkpointing)
-        self.kl_coef, self._drift, self._stopped = args.kl_coef, (0.0, 0), False
+        self.kl_coef = args.kl_coef
         super().__init__(model, args, **kwargs)
         if self.sharded:
             raise BadInput("the recipe ppo runs on data-parallel processes in this version: use another launch shape")
+
+    def new_batch(self) -> None:
+        """See `Credit.new_batch`."""
+        self._stopped, self._drift = False, (0.0, 0)
 
     def techniques(self) -> dict[str, str]:
         """See `LeanUpdate.techniques`."""
@@ -57,105 +58,6 @@ class PPOTrainer(Trainer):
     def packed(self) -> bool:
         """See `LeanUpdate.packed`; a head reads the policy's forward where its completions stand in rows."""
         return super().packed and self.args.critic != "head"
-
-    @property
-    def spread_size(self) -> int:
-        """The whole batch: rollouts are not compared within groups."""
-        return 0
-
-    # -- a generation batch: values, rewards per token, advantages
-
-    def _credit(self, rollouts: list[Rollout], values: np.ndarray, total: np.ndarray, mode: str) -> None:
-        """Advantages and returns of every token, into the batch that `_batch` returns; their means into the records."""
-        own = self._own(total, len(rollouts))
-        self._stopped, self._drift = False, (0.0, 0)
-        batch = self._built = super()._batch(rollouts)
-        written_BC = (batch["completion_mask"] * batch.get("tool_mask", 1)).cpu().numpy().astype(bool)
-        written_BC &= np.isfinite(own)[:, None]
-        values_BC = batch.pop("values")
-        V_BC, lengths_B = values_BC[:, :-1], torch.tensor([len(r.completion_ids) for r in rollouts])
-        cut = [self.args.bootstrap_truncated and r.stop_reason in CUT_OFF for r in rollouts]
-        after_B = values_BC.gather(1, lengths_B[:, None]).squeeze(1).numpy() * np.array(cut)
-        steps = [[] if self.shuffle_rewards else r.step_rewards for r in rollouts]  # the control is paid at the end
-        last_B = np.nan_to_num(own - np.array([sum(paid) for paid in steps]))
-        rewards_BC = token_rewards(written_BC, steps, last_B) - self._penalty(batch, written_BC, mode)
-
-        def advantages_of(lam: float) -> np.ndarray:
-            return gae(rewards_BC, V_BC.double().numpy(), after_B, written_BC, self.args.gamma, lam)
-
-        advantages_BC, returns_BC = advantages_of(self.args.lam), advantages_of(self.args.critic_lam) + V_BC.numpy()
-        self._log_credit(advantages_of(1.0) + V_BC.numpy(), V_BC.numpy(), written_BC, mode)
-        for rollout, row, mine in zip(rollouts, advantages_BC, written_BC, strict=True):
-            rollout.advantage = float(row[mine].mean()) if mine.any() else 0.0
-        if self.args.whiten_advantages:
-            advantages_BC = self._whitened(advantages_BC, written_BC)
-        device = self.accelerator.device
-        for name, array in (("advantages", advantages_BC), ("returns", returns_BC), ("old_values", V_BC.numpy()), ("credited", written_BC)):  # fmt: skip
-            batch[name] = torch.tensor(np.asarray(array), dtype=torch.float32, device=device)
-
-    def _batch(self, rollouts: Sequence[Rollout]) -> dict[str, Any]:
-        batch, self._built = self._built, None
-        assert batch is not None
-        return batch
-
-    def _fixed_logps(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
-        """`values` [B, C + 1] on the CPU, and the log-probs of the policy that sampled and of the reference where they are needed."""
-        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
-        mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
-        C, penalty = batch["completion_ids"].size(1), self.kl_coef > 0
-        steps = self.args.gradient_accumulation_steps
-        reused = steps % (self.args.steps_per_generation * self.num_iterations) != 0
-        fixed = {}
-        with torch.no_grad(), disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs):
-            logps, values = self._both(self.model, ids, mask, C, policy=reused or penalty)
-            if logps is not None:
-                fixed["old_per_token_logps"] = logps
-            if penalty:
-                with use_adapter(self.accelerator.unwrap_model(self.model), adapter_name=None):
-                    self._reading = False
-                    fixed["ref_per_token_logps"] = self._get_per_token_logps_and_entropies(self.model, ids, mask, C)[0]
-                    self._reading = True
-        return {**fixed, "values": values.cpu()}
-
-    def _penalty(self, batch: dict[str, Any], written_BC: np.ndarray, mode: str) -> np.ndarray | float:
-        """What each token pays for its distance from the reference [B, C]; the coefficient adapts where it has a target."""
-        if self.kl_coef == 0:
-            return 0.0
-        gap = (batch["old_per_token_logps"] - batch.pop("ref_per_token_logps")).cpu().double().numpy() * written_BC
-        total, count = self._summed(gap.sum(), written_BC.sum())
-        kl, paid = total / max(count, 1), self.kl_coef * gap
-        self._metrics[mode]["kl"].append(kl)
-        self._metrics[mode]["kl_coef"].append(self.kl_coef)
-        if self.args.kl_target is not None and mode == "train":
-            error = np.clip(kl / self.args.kl_target - 1, -0.2, 0.2)
-            rollouts = len(gap) * self.accelerator.num_processes
-            self.kl_coef *= float(1 + error * rollouts / self.args.kl_horizon)
-        return paid
-
-    def _whitened(self, advantages_BC: np.ndarray, written_BC: np.ndarray) -> np.ndarray:
-        own = advantages_BC[written_BC]
-        total, square, count = self._summed(own.sum(), (own**2).sum(), written_BC.sum())
-        mean = total / max(count, 1)
-        spread = np.sqrt(max(square / max(count, 1) - mean**2, 0.0))
-        return (advantages_BC - mean) / (spread + 1e-8) * written_BC
-
-    def _log_credit(self, returns_BC: np.ndarray, values_BC: np.ndarray, written_BC: np.ndarray, mode: str) -> None:
-        """The critic on what this batch really returned, which it has not learned from yet; over all ranks."""
-        mine = torch.tensor(np.stack([returns_BC[written_BC], values_BC[written_BC]], 1), device=self.accelerator.device)
-        if self.accelerator.num_processes > 1:
-            mine = self.accelerator.gather(self.accelerator.pad_across_processes(mine, dim=0, pad_index=torch.nan))
-        returns, values = mine[~mine.isnan().any(1)].cpu().double().numpy().T
-        metrics = self._metrics[mode]
-        explained = explained_variance(returns, values)
-        if np.isfinite(explained):
-            metrics["critic/explained_variance"].append(explained)
-        metrics["critic/value_mean"].append(float(values.mean()) if len(values) else 0.0)
-        metrics["critic/return_mean"].append(float(returns.mean()) if len(values) else 0.0)
-
-    def _summed(self, *numbers: float) -> list[float]:
-        """Each number over all ranks."""
-        local = torch.tensor(numbers, dtype=torch.float64, device=self.accelerator.device)
-        return [float(n) for n in self.accelerator.reduce(local, reduction="sum").tolist()]
 
     # -- minibatches: an order of their own in each epoch
 
@@ -178,10 +80,6 @@ class PPOTrainer(Trainer):
 
     # -- the loss
 
-    _built: dict[str, Any] | None = None
-    _reading = True
-    """Whether a forward reads values beside log-probs."""
-
     @property
     def warming(self) -> bool:
         """Whether the critic learns alone."""
@@ -189,7 +87,8 @@ class PPOTrainer(Trainer):
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         if self._skips():
-            return torch.zeros((), device=self.accelerator.device, requires_grad=True)  # no gradient: Adam changes nothing
+            # Without a gradient Adam leaves a parameter, and what it remembers of it, as it is.
+            return torch.zeros((), device=self.accelerator.device, requires_grad=True)
         inputs = trimmed(inputs)
         if self.warming:
             ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
@@ -201,7 +100,9 @@ class PPOTrainer(Trainer):
 
     def _value_loss(self, values_BC: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
         """Half the squared error to the returns, clipped, a mean over the tokens of an accumulation window."""
-        loss_BC, clipped_BC = value_errors(values_BC, inputs["old_values"], inputs["returns"], self.args.cliprange_value)
+        loss_BC, clipped_BC = value_errors(
+            values_BC, inputs["old_values"], inputs["returns"], self.args.cliprange_value
+        )
         own_BC = inputs["credited"]
         tokens = inputs["num_items_in_batch"].clamp(min=1.0) / self.accelerator.num_processes
         tokens = tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation
@@ -230,7 +131,7 @@ class PPOTrainer(Trainer):
         return found
 
     def _look_at_drift(self, logps_BC: torch.Tensor, inputs: dict[str, Any]) -> None:
-        """KL to the policy that sampled, by Schulman's estimator r - 1 - log r, whose expectation it is and which is never below 0."""
+        """KL to the policy that sampled, by Schulman's estimator r - 1 - log r, which is never below 0."""
         old = inputs.get("old_per_token_logps")
         if old is None:
             return
@@ -325,7 +226,7 @@ class PPOTrainer(Trainer):
 def value_errors(
     values: torch.Tensor, old: torch.Tensor, returns: torch.Tensor, clip: float | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(half the squared error of each value, whether the clipped one counts): the larger of both, as Schulman's own PPO has it."""
+    """(half the squared error of each value, whether the clipped one counts): the larger of both, as in Schulman's own PPO."""
     error = (values - returns) ** 2
     if clip is None:
         return 0.5 * error, torch.zeros_like(error)

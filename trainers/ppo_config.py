@@ -40,13 +40,13 @@ class PPOConfig(GRPOConfig):  # type: ignore[misc]
     lam: float = 0.95
     """Lambda of the policy's advantages (Schulman et al. 2016). 0.95, as TRL 1.12's PPO."""
     critic_lam: float = 1.0
-    """Lambda of the critic's targets. 1, plain returns: Yuan et al. 2025 (VC-PPO) find shorter ones biased where the reward comes last."""
+    """Lambda of the critic's targets. 1, plain returns: Yuan et al. 2025 (VC-PPO) find less biased for late rewards."""
     whiten_advantages: bool = True
     """Mean 0 and spread 1 over a generation batch's written tokens: Andrychowicz et al. 2021, Huang et al. 2024."""
     cliprange_value: float | None = 0.2
     """How far a value may move from what it was when its batch was made, null for any: 0.2, as TRL 1.12's PPO."""
     value_coef: float = 0.5
-    """Weight of the value loss (half the mean squared error, so that its gradient is error times gradient). Schulman et al. 2017."""
+    """Weight of the value loss, which is half the mean squared error. 0.5: Schulman et al. 2017 have it at 1 without the half."""
     critic: Literal["adapter", "head", "model"] = "adapter"
     """The critic's backbone: a LoRA adapter of its own on the policy's base, the policy's own forward, or another model."""
     critic_model_name_or_path: str | None = None
@@ -58,18 +58,18 @@ class PPOConfig(GRPOConfig):  # type: ignore[misc]
     critic_warmup_steps: int = 0
     """Optimizer steps at the start in which the critic learns alone (VC-PPO takes 50 from a critic that knows nothing)."""
     bootstrap_truncated: bool = False
-    """Whether a rollout that ran into a limit goes on in the critic's eyes. Off where the limit is part of the task, and a completion
-    without an end has failed: bootstrapping would pay it what the critic hopes for (Pardo et al. 2018)."""
+    """Whether a rollout that ran into a limit goes on in the critic's eyes. Off: where the limit is part of the task a completion
+    without an end has failed, and bootstrapping would pay it what the critic hopes for (Pardo et al. 2018)."""
     kl_coef: float = 0.0
-    """Paid per token out of the reward for each nat between policy and reference (Ziegler et al. 2019). 0, as Yu et al. 2025 (DAPO)
-    where rewards can be verified; 0.05 is TRL 1.12's for learned ones."""
+    """Paid per token out of the reward for each nat between policy and reference (Ziegler et al. 2019). 0 where rewards can be
+    verified (Yu et al. 2025, DAPO); 0.05 is TRL 1.12's for learned ones."""
     kl_target: float | None = None
     """Nats a token at which `kl_coef` is held: it rises where the policy is further away. Null: `kl_coef` stays as it is."""
     kl_horizon: int = 10000
     """Rollouts over which `kl_coef` adapts (Ziegler et al. 2019)."""
     target_kl: float | None = None
-    """Nats a token between the policy and the one that sampled: where a step exceeds 1.5 times that, the rest of the batch's steps
-    change nothing (as stable-baselines3). Null: all of them are made."""
+    """Nats a token between the policy and the one that sampled: where a step exceeds 1.5 times that, the rest of the batch's
+    steps change nothing (as stable-baselines3). Null: all of them are made."""
 
     def __post_init__(self) -> None:
         group, batch = self.num_generations, self._rollouts_a_batch()
@@ -85,17 +85,25 @@ class PPOConfig(GRPOConfig):  # type: ignore[misc]
         ):  # fmt: skip
             value = getattr(self, name)
             if value < low or (high is not None and value > high):
-                raise ValueError(f"{name} is {value}; it should be {low} or more" + (f", {high} at most" if high else ""))
+                raise ValueError(
+                    f"{name} is {value}; it should be {low} or more" + f", {high} at most" * (high is not None)
+                )
         for name in ("target_kl", "kl_target", "cliprange_value", "critic_learning_rate"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}; it should be above 0, or null")
         if self.kl_target is not None and self.kl_coef == 0:
-            raise ValueError("kl_target is set and kl_coef is 0, which nothing can adapt: set kl_coef to start from, 0.05 say")
+            raise ValueError(
+                "kl_target is set and kl_coef is 0, which nothing can adapt: set kl_coef to start from, 0.05 say"
+            )
         if self.critic_model_name_or_path and self.critic != "model":
-            raise ValueError(f"critic_model_name_or_path is set and critic is {self.critic}; set critic: model, or remove it")
+            raise ValueError(
+                f"critic_model_name_or_path is set and critic is {self.critic}; set critic: model, or remove it"
+            )
         if self.critic_lora and self.critic == "head":
-            raise ValueError("critic_lora is set and critic is head, which has no adapter; set critic: adapter, or remove it")
+            raise ValueError(
+                "critic_lora is set and critic is head, which has no adapter; set critic: adapter, or remove it"
+            )
 
     def _rollouts_a_batch(self) -> int:
         if self.generation_batch_size is not None:
@@ -117,10 +125,14 @@ def check_ppo(where: str, given: dict[str, Any], args: PPOConfig, dynamic_sampli
     if args.loss_type not in LOSSES:
         raise BadInput(f"{where}: loss_type is {args.loss_type}; PPO takes {', '.join(LOSSES)}")
     if args.importance_sampling_level != "token":
-        raise BadInput(f"{where}: importance_sampling_level is {args.importance_sampling_level}; PPO's ratio is per token: remove it")
+        raise BadInput(f"{where}: importance_sampling_level is {args.importance_sampling_level}; PPO's is per token")
     if dynamic_sampling:
-        raise BadInput(f"{where}: dynamic_sampling replaces groups that teach nothing, and a critic learns from every rollout: remove it")
+        raise BadInput(
+            f"{where}: dynamic_sampling replaces groups without a signal; a critic learns from all: remove it"
+        )
     if async_rollouts:
         raise BadInput(f"{where}: async_rollouts works with the recipe grpo alone in this version: set it to 0")
     if args.fp16 and args.target_kl is not None:
-        raise BadInput(f"{where}: target_kl skips steps, which fp16's loss scale does not allow: set bf16: true, or remove it")
+        raise BadInput(
+            f"{where}: target_kl skips steps, which fp16's loss scale does not allow: set bf16: true, or remove it"
+        )

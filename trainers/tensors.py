@@ -14,7 +14,7 @@ from ..rollouts.record import Rollout, StopReason
 def tensors(
     rollouts: Sequence[Rollout], pad_id: int, device: Any, *, tools: bool, mask_cut: bool = False, sampled: bool = False
 ) -> dict[str, Any]:  # fmt: skip
-    """`prompt_ids`, `prompt_mask` [B, P] padded on the left; `completion_ids`, `completion_mask` [B, C] on the right; `advantages` [B].
+    """`prompt_ids`, `prompt_mask` [B, P], padded on the left; `completion_*` [B, C], on the right; `advantages` [B].
 
     Args:
         tools: add `tool_mask` [B, C], 1 for what the policy wrote and 0 for what tools replied.
