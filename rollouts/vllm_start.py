@@ -135,7 +135,7 @@ def timed(engine: VllmEngine, model: Any, prompts: Sequence[Sequence[int]]) -> S
 
 
 def _engine(plan: Plan, way: Way, model: Any, eos_ids: Sequence[int]) -> VllmEngine:
-    ranks = [m.lora_A[key].weight.shape[0] for m in model.modules() for key in getattr(m, "lora_A", {})]
+    ranks = [m.lora_A["default"].weight.shape[0] for m in model.modules() if "default" in getattr(m, "lora_A", {})]
     sync = AdapterSync(max(ranks)) if way == "adapter" else MergedSync()
     return VllmEngine(plan.path, eos_ids, sync, dtype=plan.dtype, rows=plan.rows, options=plan.options)
 

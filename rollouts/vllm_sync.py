@@ -121,7 +121,8 @@ class MergedSync:
 
 
 def _adapted(module: Any) -> bool:
-    return isinstance(module, LoraLayer) and bool(module.lora_A)
+    """Whether a layer belongs to the policy's adapter (a critic below the same model has one of another name)."""
+    return isinstance(module, LoraLayer) and "default" in module.lora_A
 
 
 def _place(params: dict[str, Any], fused: dict[str, list[str]], model: Any, name: str) -> torch.Tensor:
@@ -178,7 +179,7 @@ def obstacles(model: Any, way: str) -> str:
     heads = [name for name in layers if name.endswith("lm_head")]
     if config.modules_to_save:
         return f"modules_to_save ({', '.join(config.modules_to_save)}) is trained beside the adapter, which vLLM does not take"
-    if any(module.lora_embedding_A for module in model.modules() if isinstance(module, LoraLayer)):
+    if any("default" in module.lora_embedding_A for module in model.modules() if isinstance(module, LoraLayer)):
         return "the embedding is adapted, which vLLM does not take"
     if way == "adapter":
         return (

@@ -15,6 +15,7 @@ from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import use_adapter
 
 from ..rollouts.record import Rollout, StopReason
+from .critic import Critic
 from .gae import explained_variance, gae, token_rewards
 from .ppo_config import PPOConfig
 
@@ -28,6 +29,7 @@ class Credit:
     args: PPOConfig
     accelerator: Any
     model: Any
+    critic: Critic
     num_iterations: int
     shuffle_rewards: bool
     kl_coef: float
@@ -91,7 +93,11 @@ class Credit:
         steps = self.args.gradient_accumulation_steps
         reused = steps % (self.args.steps_per_generation * self.num_iterations) != 0
         fixed = {}
-        with torch.no_grad(), disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs):
+        kwargs = self.args.gradient_checkpointing_kwargs
+        policy, critic = (
+            disable_gradient_checkpointing(lm, kwargs) for lm in (self.model, self.critic.lm or self.model)
+        )
+        with torch.no_grad(), policy, critic:  # either would drop the cache of a shared prompt
             logps, values = self._both(self.model, ids, mask, C, policy=reused or penalty)
             if logps is not None:
                 fixed["old_per_token_logps"] = logps

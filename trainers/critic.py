@@ -94,7 +94,14 @@ def attach_critic(policy: Any, kind: str, lora: LoraConfig, base: Any = None, ch
     width = (lm or policy).config.get_text_config().hidden_size
     critic = Critic(width, lm).to(next(policy.parameters()).device)
     policy.critic = critic
+    policy.register_state_dict_post_hook(_leave_out)
     return critic
+
+
+def _leave_out(policy: Any, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    """PEFT takes every adapter layer below a model for part of its adapter: the critic's are not in the policy's state."""
+    for name in [name for name in state if name.startswith(f"{prefix}critic.")]:
+        del state[name]
 
 
 def sharing_base(policy: Any) -> Any:
