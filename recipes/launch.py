@@ -34,10 +34,11 @@ DEFAULT_SHAPE = "one"
 
 @dataclass(frozen=True)
 class Shape:
-    """A launch shape: its Accelerate config file and how many processes it starts."""
+    """A launch shape: its Accelerate config file, how many processes it starts, and whether they share out a model's weights."""
 
     path: Path
     processes: int
+    sharded: bool = False
 
 
 def find_shape(name: str | None) -> Shape:
@@ -62,14 +63,16 @@ def find_shape(name: str | None) -> Shape:
         ) from error
     if processes < 1:
         raise BadInput(f"{path}: num_processes is {processes}; it should be 1 or more")
-    return Shape(path, processes)
+    return Shape(
+        path, processes, str(getattr(config, "distributed_type", "")).rpartition(".")[2] in ("FSDP", "DEEPSPEED")
+    )
 
 
 def check(config: RunConfig, resume: str = "auto") -> Shape:
     """Everything that can be known before a process is started; returns the launch shape."""
     shape = find_shape(config.job.accelerate)
     RunFolder(config.output).check(config, resume)
-    prepare(config, shape.processes)
+    prepare(config, shape.processes, shape.sharded)
     return shape
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,12 @@ from typing import Any
 from peft import LoraConfig
 
 from ..configs import BadInput
-from ..configs.schema import check_keys, field_types
 from ..rollouts.chat import Chat
 from ..trainers.config import RunConfig
-from ..trainers.critic import FILE
 from ..trainers.engines import plan_of
 from ..trainers.models import base_path, load_model
 from ..trainers.ppo import PPOTrainer
+from ..trainers.ppo_config import BESIDE
 from ..trainers.rolling import context_length
 from ..trainers.run_folder import RunFolder
 from .command import run_recipe
@@ -28,10 +27,12 @@ from .preflight import Job
 from .run import run
 
 
-def build(config: RunConfig, args: Any, job: Job, model: Any, chat: Chat, folder: RunFolder) -> PPOTrainer:
-    """The PPO trainer of a run."""
+def build(
+    config: RunConfig, args: Any, job: Job, model: Any, chat: Chat, folder: RunFolder, other: Any = None
+) -> PPOTrainer:  # fmt: skip
+    """The PPO trainer of a run; `other` is what a critic of its own stands on."""
     trainer = PPOTrainer(
-        model, args, lora=critic_lora(config, args), critic_base=critic_base(config, args, model),
+        model, args, lora=critic_lora(config, args), critic_base=other,
         env=job.env, rows=job.train, executor=job.executor, quality=job.quality, chat=chat, run=config.name,
         records=folder.records, limits=config.limits(job.env),
         plan=plan_of(config, args, job.env, context_length(model.config) or 4096),
@@ -47,19 +48,22 @@ def build(config: RunConfig, args: Any, job: Job, model: Any, chat: Chat, folder
 
 def critic_lora(config: RunConfig, args: Any) -> LoraConfig:
     """The critic's adapter: the policy's `lora`, with `critic_lora` laid on it."""
-    check_keys(args.critic_lora, field_types(LoraConfig), f"{config.path}: critic_lora")
     try:
-        return LoraConfig(task_type="CAUSAL_LM", **{**config.values["lora"], **args.critic_lora})
+        return LoraConfig(task_type="CAUSAL_LM", **{**config.values["lora"], **args.critic_lora, **BESIDE})
     except (TypeError, ValueError) as error:
         raise BadInput(f"{config.path}: critic_lora: {error}") from error
 
 
-def critic_base(config: RunConfig, args: Any, policy: Any) -> Any:
-    """The model that a critic of its own stands on; None where it shares the policy's."""
+def critic_base(config: RunConfig, args: Any, policy: Any, load: Callable[..., Any] = load_model) -> Any:
+    """The model that a critic of its own stands on; None where it shares the policy's.
+
+    Args:
+        load: `load_model`, or `model_shape` where its weights are not needed.
+    """
     if args.critic != "model":
         return None
     other = args.critic_model_name_or_path or base_path(config, config.environment())
-    base = load_model(config, str(other), "critic_model_name_or_path")
+    base = load(config, str(other), "critic_model_name_or_path")
     theirs, ours = base.config.get_text_config().vocab_size, policy.config.get_text_config().vocab_size
     if theirs != ours:
         raise BadInput(
@@ -71,16 +75,11 @@ def critic_base(config: RunConfig, args: Any, policy: Any) -> Any:
 
 def train(config: RunConfig, resume: str = "auto") -> Path:
     """Train by PPO on the processes that are there; the critic's last weights stay in the run's folder. See `run`."""
-    made: list[PPOTrainer] = []
-
-    def building(*parts: Any) -> PPOTrainer:
-        made.append(build(*parts))
-        return made[-1]
-
-    folder = run(config, building, resume)
-    if made[0].accelerator.is_main_process:
-        made[0].critic.save(folder / FILE)
-    return folder
+    others: list[Any] = []
+    return run(
+        config, lambda *parts: build(*parts, *others), resume,
+        ready=lambda args, model: others.append(critic_base(config, args, model)),
+    )  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> None:

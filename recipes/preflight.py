@@ -13,8 +13,9 @@ from ..envs.core import Environment, Row, check_disjoint, tools_of
 from ..rewards import Failure, Reward, Scored
 from ..rewards.executor import Executor
 from ..rollouts.chat import Chat
-from ..trainers.config import RunConfig
+from ..trainers.config import CONFIGS, RunConfig
 from ..trainers.engines import check_engine
+from ..trainers.ppo_config import NOT_SHARDED
 from ..trainers.rolling import context_length
 
 
@@ -30,14 +31,19 @@ class Job:
     validation: list[Row]
 
 
-def prepare(config: RunConfig, processes: int = 1) -> Job:
+def prepare(config: RunConfig, processes: int = 1, sharded: bool = False) -> Job:
     """Everything about a run that can be checked without its model.
+
+    Args:
+        sharded: whether the processes share out a model's weights (FSDP, DeepSpeed).
 
     Raises:
         BadInput: rewards or environment that don't load, an empty or overlapping split, a column that a reward asks for
             and rows lack, a reward that fails on the right answers, groups that straddle ranks.
     """
     check_batch(config, processes)
+    if sharded and config.recipe == "ppo":
+        raise BadInput(f"{config.path}: accelerate: {NOT_SHARDED}")
     check_engine(config)
     env, rewards, quality = config.environment(), config.rewards(), config.quality()
     train = env.tasks("train", config.seed, config.job.train_rows)
@@ -91,7 +97,7 @@ def check_batch(config: RunConfig, processes: int) -> None:
     steps = int(given.get("steps_per_generation") or given.get("gradient_accumulation_steps") or 1)
     if given.get("generation_batch_size"):
         steps = int(given["generation_batch_size"]) // (each * processes)
-    group = int(given.get("num_generations") or GRPOConfig.num_generations or 8)
+    group = int(given.get("num_generations") or CONFIGS.get(config.recipe, GRPOConfig).num_generations or 8)
     if group > 1 and each * steps % group:
         raise BadInput(
             f"{config.path}: num_generations {group} does not divide each rank's batch of {each * steps} rows "

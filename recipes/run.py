@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import torch
 import transformers
+from accelerate.utils import parse_flag_from_env
 from datasets.utils.logging import disable_progress_bar
 from peft import get_peft_model
 from safetensors.torch import load_file, save_file
@@ -49,8 +50,13 @@ class Recipe(Protocol):
         ...
 
 
-def run(config: RunConfig, recipe: Recipe, resume: str = "auto") -> Path:
+def run(
+    config: RunConfig, recipe: Recipe, resume: str = "auto", ready: Callable[[Any, Any], Any] = lambda args, model: None
+) -> Path:  # fmt: skip
     """Run `config` on the processes that are there, and return its folder.
+
+    Args:
+        ready: what else a recipe has to load or check, given TRL's configuration and the base: before the folder is made.
 
     Raises:
         BadInput: see `prepare`; also a folder that holds something else, or fewer processes than were asked for.
@@ -69,10 +75,12 @@ def run(config: RunConfig, recipe: Recipe, resume: str = "auto") -> Path:
     main, folder = args.process_index == 0, RunFolder(config.output)
     resuming = folder.check(config, resume)
     with args.main_process_first(desc="preparing", local=False):
-        job = prepare(config, args.world_size)
+        sharded = any(parse_flag_from_env(f"ACCELERATE_USE_{kind}") for kind in ("FSDP", "DEEPSPEED"))
+        job = prepare(config, args.world_size, sharded)
         started = job.executor.warm()
         model, chat, base = load_base(config, job.env)
     check_model(config, args, job, model, chat)
+    ready(args, model)
     transformers.set_seed(config.seed)  # the adapter's first weights
     model = get_peft_model(model, config.lora)
     needed = 12 * sum(
@@ -162,6 +170,7 @@ def _fit(config: RunConfig, job: Job, trainer: Any, folder: RunFolder, checkpoin
         state = best.state() or last
     if trainer.accelerator.is_main_process:
         save_adapter(unwrapped, state, trainer.chat, folder.adapter)
+        trainer.save_beside(folder.path)
         for stem in sorted({path.name.rpartition("-")[0] for path in folder.records.glob("*.jsonl")}):
             compact(folder.records, stem)
         earlier = folder.read().get("train_seconds", 0.0) if checkpoint else 0.0

@@ -106,7 +106,7 @@ class RunConfig:
         for key, choices in CHOICES.items():
             coerce(getattr(args, key), Literal[choices], key, str(self.path))
         if isinstance(args, PPOConfig):
-            check_ppo(str(self.path), self.trainer, args, self.job.dynamic_sampling, self.job.async_rollouts)
+            check_ppo(str(self.path), self.trainer, args, self.job, self.lora)
         return args
 
     def environment(self) -> Environment:

@@ -6,9 +6,11 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from peft import LoraConfig
 from trl import GRPOConfig
 
 from ..configs import BadInput
+from ..configs.schema import JobConfig, check_keys, field_types
 
 REFUSED = {
     "beta": "PPO pays the penalty out of the reward: set kl_coef",
@@ -17,10 +19,15 @@ REFUSED = {
     "use_adaptive_entropy": "set entropy_coef, which stays as it is",
     "top_entropy_quantile": "every token that the policy wrote is trained on",
     "off_policy_mask_threshold": "it is made for one advantage a completion",
+    "sync_ref_model": "the reference of kl_coef is the base, which stays as it is",
 }
 """Keys of GRPO's that mean nothing here, and what does."""
 LOSSES = ("dapo", "bnpo", "grpo", "dr_grpo", "cispo")
 """Of TRL's `loss_type`, those that take an advantage per token; they differ in what they divide by."""
+BESIDE = {"modules_to_save": None, "bias": "none", "trainable_token_indices": None}
+"""What a `LoraConfig` may train of the base itself, switched off: a critic has its adapter and its head."""
+
+NOT_SHARDED = "the recipe ppo runs on data-parallel processes in this version: use another launch shape"
 
 
 @dataclass
@@ -73,6 +80,12 @@ class PPOConfig(GRPOConfig):  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         group, batch = self.num_generations, self._rollouts_a_batch()
+        if group < 1:
+            raise ValueError(f"num_generations is {group}; it should be 1 or more")
+        if batch < 2:
+            raise ValueError(
+                "a generation batch is one rollout; raise per_device_train_batch_size or steps_per_generation"
+            )
         if group == 1:  # TRL refuses it, for there a group is the baseline
             self.num_generations = max(2, batch)
         try:
@@ -81,17 +94,22 @@ class PPOConfig(GRPOConfig):  # type: ignore[misc]
             self.num_generations = group
         for name, low, high in (
             ("gamma", 0, 1), ("lam", 0, 1), ("critic_lam", 0, 1), ("value_coef", 0, None), ("critic_warmup_steps", 0, None),
-            ("kl_coef", 0, None), ("num_generations", 1, None), ("num_iterations", 1, None), ("kl_horizon", 1, None),
+            ("kl_coef", 0, None), ("num_iterations", 1, None), ("kl_horizon", 1, None),
         ):  # fmt: skip
             value = getattr(self, name)
-            if value < low or (high is not None and value > high):
+            if not low <= value <= (float("inf") if high is None else high):
                 raise ValueError(
                     f"{name} is {value}; it should be {low} or more" + f", {high} at most" * (high is not None)
                 )
         for name in ("target_kl", "kl_target", "cliprange_value", "critic_learning_rate"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not value > 0:
                 raise ValueError(f"{name} is {value}; it should be above 0, or null")
+        if self.steps_per_generation % self.gradient_accumulation_steps:
+            raise ValueError(
+                f"gradient_accumulation_steps {self.gradient_accumulation_steps} does not divide steps_per_generation "
+                f"{self.steps_per_generation}: an optimizer step is a minibatch of one batch; change one of them"
+            )
         if self.kl_target is not None and self.kl_coef == 0:
             raise ValueError(
                 "kl_target is set and kl_coef is 0, which nothing can adapt: set kl_coef to start from, 0.05 say"
@@ -112,8 +130,8 @@ class PPOConfig(GRPOConfig):  # type: ignore[misc]
         return int(self.per_device_train_batch_size * steps * int(os.environ.get("WORLD_SIZE", "1")))
 
 
-def check_ppo(where: str, given: dict[str, Any], args: PPOConfig, dynamic_sampling: bool, async_rollouts: int) -> None:
-    """What the two configurations hold that doesn't go with PPO.
+def check_ppo(where: str, given: dict[str, Any], args: PPOConfig, job: JobConfig, lora: LoraConfig) -> None:
+    """What the configurations hold that doesn't go with PPO.
 
     Raises:
         BadInput: names the key and what to do.
@@ -126,11 +144,20 @@ def check_ppo(where: str, given: dict[str, Any], args: PPOConfig, dynamic_sampli
         raise BadInput(f"{where}: loss_type is {args.loss_type}; PPO takes {', '.join(LOSSES)}")
     if args.importance_sampling_level != "token":
         raise BadInput(f"{where}: importance_sampling_level is {args.importance_sampling_level}; PPO's is per token")
-    if dynamic_sampling:
+    check_keys(args.critic_lora, field_types(LoraConfig), f"{where}: critic_lora")
+    for key, none in BESIDE.items():
+        if key in args.critic_lora:
+            raise BadInput(f"{where}: critic_lora: {key}: a critic has its adapter and its head; remove it")
+        if args.critic == "adapter" and getattr(lora, key) != none:
+            raise BadInput(
+                f"{where}: lora.{key} trains a part of the base, which policy and critic share: set critic: head or model, or "
+                "remove it"
+            )
+    if job.dynamic_sampling:
         raise BadInput(
             f"{where}: dynamic_sampling replaces groups without a signal; a critic learns from all: remove it"
         )
-    if async_rollouts:
+    if job.async_rollouts:
         raise BadInput(f"{where}: async_rollouts works with the recipe grpo alone in this version: set it to 0")
     if args.fp16 and args.target_kl is not None:
         raise BadInput(

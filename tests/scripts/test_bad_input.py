@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 from journeyman.rollouts.chat import PLAIN_TEMPLATE
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 BROKEN = """
 import a_package_that_is_not_there
@@ -103,6 +103,40 @@ CONFIGS = {
     "extends in a circle": ({"extends": "tiny.yaml"}, [], ["'extends' goes round in a circle"]),
 }  # fmt: skip
 
+# The same for PPO, without flags.
+PPO = {
+    "beta": ({"beta": 0.04}, ["beta is a key of GRPO's", "set kl_coef"]),
+    "scale_rewards": ({"scale_rewards": "batch"}, ["scale_rewards is a key of GRPO's", "set whiten_advantages"]),
+    "dynamic sampling": ({"dynamic_sampling": True}, ["dynamic_sampling", "remove it"]),
+    "rollouts ahead": ({"async_rollouts": 1}, ["async_rollouts", "set it to 0"]),
+    "a target for a penalty that is not paid": ({"kl_target": 0.1}, ["kl_target is set and kl_coef is 0", "0.05"]),
+    "gamma above 1": ({"gamma": 1.5}, ["gamma is 1.5", "1 at most"]),
+    "gamma that is no number": ({"gamma": float("nan")}, ["gamma is nan", "1 at most"]),
+    "lambda below 0": ({"critic_lam": -0.1}, ["critic_lam is -0.1", "0 or more"]),
+    "a clip of 0": ({"cliprange_value": 0}, ["cliprange_value is 0", "or null"]),
+    "no epoch": ({"num_iterations": 0}, ["num_iterations is 0", "1 or more"]),
+    "groups of none": ({"num_generations": 0}, ["num_generations is 0", "1 or more"]),
+    "a batch of one": ({"per_device_train_batch_size": 1, "num_generations": 1}, ["one rollout", "raise"]),
+    "minibatches over two batches": (
+        {"steps_per_generation": 3, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 4},
+        ["gradient_accumulation_steps 2 does not divide steps_per_generation 3"],
+    ),
+    "another critic": ({"critic": "heads"}, ["critic is 'heads'", "adapter, head, model"]),
+    "an unknown key of its adapter": ({"critic_lora": {"rank": 8}}, ["critic_lora: there is no key 'rank'"]),
+    "an adapter for a head": ({"critic": "head", "critic_lora": {"r": 8}}, ["critic_lora is set and critic is head"]),
+    "a critic that trains the base": ({"critic_lora": {"bias": "all"}}, ["critic_lora: bias", "remove it"]),
+    "a policy that trains the base": (
+        {"lora": {"r": 4, "modules_to_save": ["lm_head"]}}, ["lora.modules_to_save", "set critic: head or model"]),
+    "a model that is not asked for": (
+        {"critic_model_name_or_path": "some/model"}, ["critic_model_name_or_path is set", "set critic: model"]),
+    "a loss over whole texts": ({"loss_type": "luspo"}, ["loss_type is luspo", "dapo, bnpo"]),
+    "a ratio of whole texts": ({"importance_sampling_level": "sequence"}, ["importance_sampling_level is sequence"]),
+    "skipped steps in half precision": ({"fp16": True, "target_kl": 0.1}, ["target_kl", "bf16: true"]),
+    "shared-out weights": ({"accelerate": "two-cpu-fsdp2"}, ["accelerate:", "use another launch shape"]),
+    "a key of nobody's": ({"critic_lamda": 1}, ["'critic_lamda'", "did you mean 'critic_lam'"]),
+    "GRPO given one of its keys": ({"recipe": "grpo", "gamma": 0.9}, ["gamma is a key of the recipe ppo", "--recipe ppo"]),
+}  # fmt: skip
+
 
 @pytest.fixture
 def job(make_job, tmp_path):
@@ -143,6 +177,39 @@ def test_a_job_that_can_not_be_run(command, job, tmp_path, changes, flags, parts
 
     is_one_line(command("train", path, "--output_dir", run, *flags), *parts)
     assert not run.parent.exists()
+
+
+@pytest.mark.parametrize(("changes", "parts"), PPO.values(), ids=PPO)
+def test_a_job_that_ppo_can_not_run(command, job, tmp_path, changes, parts):
+    path, run = job(**{"recipe": "ppo", **changes}), tmp_path / "out" / "run"
+
+    is_one_line(command("train", path, "--output_dir", run), "tiny.yaml: ", *parts)
+    assert not run.parent.exists()
+
+
+CRITICS = {
+    "isn't there": ("nobody/nothing", ["critic_model_name_or_path: 'nobody/nothing' can't be loaded"]),
+    "has other words": (
+        "other",
+        ["critic_model_name_or_path", "a vocabulary of 310 and the policy one of", "same family"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("path", "parts"), CRITICS.values(), ids=CRITICS)
+def test_a_critic_that_does_not_fit(speaking, job, tiny_base, tmp_path, path, parts):
+    from journeyman.recipes.ppo import main
+
+    if path == "other":
+        path = tmp_path / "other"
+        model = AutoModelForCausalLM.from_pretrained(tiny_base)
+        model.resize_token_embeddings(310)
+        model.save_pretrained(path)
+    config = job(critic="model", critic_model_name_or_path=str(path))
+
+    done = speaking(main, "--config", config, f"--output_dir={tmp_path / 'run'}", "--report_to=none")
+    is_one_line(done, "tiny.yaml: ", *parts)
+    assert not (tmp_path / "run").exists()
 
 
 FILES = {
