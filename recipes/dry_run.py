@@ -13,16 +13,20 @@ from typing import Any
 
 import psutil
 import torch
-from peft import get_peft_model
+from peft import LoraConfig, get_peft_model
 
+from ..configs import BadInput
 from ..configs.read import read_yaml
 from ..envs.core import tools_of
 from ..trainers.callbacks import time_text
 from ..trainers.config import RunConfig
-from ..trainers.estimate import EIGHT_BIT, FOUR_BIT, Batch, Memory, Precision, Shape, memory, shape_of, work
+from ..trainers.critic import Critic as ValueHead
+from ..trainers.estimate import EIGHT_BIT, FOUR_BIT, Batch, Critic, Memory, Precision, Shape, memory, shape_of, work
 from ..trainers.models import base_path, load_chat, model_shape
+from ..trainers.ppo_config import NOT_SHARDED, PPOConfig
 from .launch import Shape as LaunchShape
 from .launch import find_shape
+from .ppo import critic_base, critic_lora
 from .preflight import Job, check_model, prepare
 
 PROMPTS = 2
@@ -39,24 +43,28 @@ def report(config: RunConfig) -> str:
     launch = find_shape(config.job.accelerate)
     here, notes = _planned(config)
     job = prepare(here, launch.processes)
-    chat = load_chat(config, base_path(config, job.env))
-    args = here.grpo()
-    model = model_shape(config, job.env)
+    path = base_path(config, job.env)
+    chat = load_chat(config, path)
+    args = here.arguments()
+    model = model_shape(config, path)
     check_model(here, args, job, model, chat)
-    shape = _shape(config, model)
+    critic = _critic(config, args, path) if isinstance(args, PPOConfig) else None
+    shape = _shape(model, config.lora)
     batch = _batch(config, args, job, launch.processes, _longest(chat, job))
     precision = _precision(config, args)
     sharded = read_yaml(launch.path).get("distributed_type") in ("FSDP", "DEEPSPEED")
-    need = memory(shape, batch, precision, args.gradient_checkpointing, launch.processes if sharded else 1)
+    if sharded and critic is not None:
+        raise BadInput(f"{launch.path}: {NOT_SHARDED}")
+    need = memory(shape, batch, precision, args.gradient_checkpointing, launch.processes if sharded else 1, critic)
     speed = matmul_speed(precision.compute)
-    seconds = work(shape, batch, args.gradient_checkpointing).seconds(speed)
+    seconds = work(shape, batch, args.gradient_checkpointing, critic).seconds(speed)
     tools = tools_of(job.env)
     prompts = [chat.text(row["prompt"], tools) for row in job.train[:PROMPTS]]
     parts = [
         ("config", config.dump().rstrip()),
         *((f"prompt {i}, as the model reads it", text.rstrip("\n")) for i, text in enumerate(prompts, 1)),
-        ("batch", "\n".join(_batch_lines(batch, launch, config.job.max_seconds))),
-        ("memory, estimated for each device", "\n".join(_memory_lines(need, shape, elsewhere=bool(notes)))),
+        ("batch", "\n".join(_batch_lines(batch, launch, config.job.max_seconds, critic is not None))),
+        ("memory, estimated for each device", "\n".join(_memory_lines(need, shape, critic, elsewhere=bool(notes)))),
         ("time, estimated", "\n".join([*_time_lines(seconds, batch, speed), *notes])),
     ]
     return "\n\n".join(f"== {title} ==\n{text}" for title, text in parts)
@@ -82,14 +90,27 @@ def _longest(chat: Any, job: Job) -> int:
     return max(len(chat.prompt_ids(row["prompt"], tools)) for row in [*job.train[:1024], *job.validation])
 
 
-def _shape(config: RunConfig, model: Any) -> Shape:
+def _shape(model: Any, lora: LoraConfig) -> Shape:
     """Parameters counted on the meta device, the adapter's as PEFT puts them there."""
     parameters = sum(p.numel() for p in model.parameters())
     head = model.get_output_embeddings()
     linear = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head)
-    tuned = get_peft_model(model, deepcopy(config.lora))
+    tuned = get_peft_model(model, deepcopy(lora))
     adapter = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
-    return shape_of(model.config, parameters, adapter, linear, config.lora.r)
+    return shape_of(model.config, parameters, adapter, linear, lora.r)
+
+
+def _critic(config: RunConfig, args: PPOConfig, path: str) -> Critic:
+    """What PPO's critic adds."""
+    policy = model_shape(config, path)
+    other = critic_base(config, args, policy, model_shape)
+    head = sum(p.numel() for p in ValueHead((other or policy).config.get_text_config().hidden_size).parameters())
+    reused = args.gradient_accumulation_steps % ((args.steps_per_generation or 1) * args.num_iterations) != 0
+    penalty = args.kl_coef > 0
+    if args.critic == "head":  # its values come with the policy's log-probs, or take a pass of the policy
+        return Critic(head, passes=1 + penalty)
+    backbone = _shape(other or policy, critic_lora(config, args))
+    return Critic(head + backbone.adapter, backbone, other is not None, (reused or penalty) + penalty)
 
 
 def _batch(config: RunConfig, args: Any, job: Job, processes: int, prompt: int) -> Batch:
@@ -112,7 +133,7 @@ def _precision(config: RunConfig, args: Any) -> Precision:
     return Precision(weights, min(half, weights), 4, quantized)
 
 
-def _batch_lines(batch: Batch, launch: LaunchShape, limit: float | None) -> list[str]:
+def _batch_lines(batch: Batch, launch: LaunchShape, limit: float | None, ppo: bool) -> list[str]:
     a_step, groups = batch.rollouts_a_step, batch.generate // batch.group
     rows = [
         ("processes", f"{batch.processes}  ({launch.path.stem})"),
@@ -125,11 +146,23 @@ def _batch_lines(batch: Batch, launch: LaunchShape, limit: float | None) -> list
         ("validation", f"{batch.validations} x {batch.measured:,} rollouts"),
         ("tokens", f"prompt up to {batch.prompt:,}, completion up to {batch.completion:,}"),
     ]  # fmt: skip
+    if ppo:
+        rows.insert(4, ("minibatches", _minibatches(batch)))
     lines = [f"{name:<28}{text}" for name, text in rows]
     return lines if limit is None else [*lines, f"{'ends after':<28}{time_text(limit)} at the latest"]
 
 
-def _memory_lines(need: Memory, shape: Shape, elsewhere: bool) -> list[str]:
+def _minibatches(batch: Batch) -> str:
+    step, count = batch.rows * batch.accumulation * batch.processes, round(batch.minibatches)
+    epochs, steps = _counted(batch.reuse, "epoch"), _counted(count * batch.reuse, "optimizer step")
+    return f"{count} of {step:,} rollouts, {epochs} over them: {steps} a generation batch"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def _memory_lines(need: Memory, shape: Shape, critic: Critic | None, elsewhere: bool) -> list[str]:
     rows = [
         ("weights", need.weights, f"{shape.parameters:,} parameters"),
         ("adapter", need.adapter, f"{shape.adapter:,} parameters, LoRA rank {shape.rank}"),
@@ -138,6 +171,12 @@ def _memory_lines(need: Memory, shape: Shape, elsewhere: bool) -> list[str]:
         ("engine", need.engine, "key-value cache and logits, while generating"),
         ("peak", need.total, "all but the smaller of the last two, and a tenth"),
     ]
+    if critic is not None:
+        trained = f"{critic.trained:,} trained parameters and their optimizer"
+        base = f", a base of {critic.backbone.parameters:,}" if critic.separate and critic.backbone else ""
+        rows.insert(3, ("critic", need.critic, trained + base))
+        both = "one micro-batch, while training" + ("; of policy and critic" if critic.backbone else "")
+        rows[4] = ("activations", need.activations, both)
     lines = [f"{name:<28}{size_text(size):>12}  {text}" for name, size, text in rows]
     if elsewhere:
         return lines

@@ -97,9 +97,28 @@ class Batch:
         return math.ceil(self.steps * self.accumulation * self.rows / (self.generate * self.reuse))
 
     @property
+    def minibatches(self) -> float:
+        """Optimizer steps in which a generation batch is trained on once."""
+        return self.generate / (self.rows * self.accumulation)
+
+    @property
     def rollouts(self) -> int:
         """Training rollouts of the run, over all processes."""
         return self.generations * self.generate * self.processes
+
+
+@dataclass(frozen=True)
+class Critic:
+    """What PPO adds to a run, by its numbers."""
+
+    trained: int
+    """Its adapter's parameters and its head's."""
+    backbone: Shape | None = None
+    """Of a forward pass of its own; None where it reads the policy's."""
+    separate: bool = False
+    """Whether the backbone's weights are its own, and not the policy's base."""
+    passes: int = 0
+    """Of the policy over each generation batch, without a gradient: for its own log-probs, and for the reference's."""
 
 
 @dataclass(frozen=True)
@@ -122,11 +141,13 @@ class Memory:
     optimizer: int
     activations: int
     engine: int
+    critic: int = 0
+    """Its weights, adapter and optimizer; its activations are among those above."""
 
     @property
     def total(self) -> int:
         """The peak: rollouts and updates take turns, the rest stays."""
-        stays = self.weights + self.adapter + self.optimizer
+        stays = self.weights + self.adapter + self.optimizer + self.critic
         return round(SLACK * (stays + max(self.activations, self.engine)))
 
 
@@ -164,33 +185,47 @@ def shape_of(config: Any, parameters: int, adapter: int, linear: int = 0, rank: 
     )
 
 
-def memory(shape: Shape, batch: Batch, precision: Precision, checkpointing: bool, shards: int = 1) -> Memory:
+def memory(
+    shape: Shape, batch: Batch, precision: Precision, checkpointing: bool, shards: int = 1, critic: Critic | None = None
+) -> Memory:  # fmt: skip
     """Bytes by part on one device; `shards` is over how many devices weights, adapter and optimizer are spread.
 
     - weights: parameters times their bytes; with a 4-bit base only the linear layers shrink.
     - optimizer: 12 bytes a trainable parameter, two moments of Adam (Kingma and Ba 2015) and the gradient, in fp32.
-    - activations and engine: see `activations` and `engine`.
+    - activations and engine: see `activations` and `engine`; a critic's forward is kept beside the policy's, for one backward.
     """
-    quantized = shape.linear if precision.quantized is not None else 0
-    weights = (shape.parameters - quantized) * precision.weights + quantized * (precision.quantized or 0.0)
+    weights, kept, own = _weights(shape, precision), activations(shape, batch, precision, checkpointing), 0.0
+    if critic is not None:
+        own = critic.trained * (precision.adapter + 12.0)
+    if critic is not None and critic.backbone is not None:
+        kept += activations(critic.backbone, batch, precision, checkpointing, scored=False)
+        own += _weights(critic.backbone, precision) if critic.separate else 0.0
     gathered = weights / shape.layers if shards > 1 else 0.0
     return Memory(
         weights=round(weights / shards + gathered),
         adapter=round(shape.adapter * precision.adapter / shards),
         optimizer=round(shape.adapter * 12 / shards),
-        activations=activations(shape, batch, precision, checkpointing),
+        activations=kept,
         engine=engine(shape, batch, precision),
+        critic=round(own),
     )
 
 
-def activations(shape: Shape, batch: Batch, precision: Precision, checkpointing: bool) -> int:
+def _weights(shape: Shape, precision: Precision) -> float:
+    quantized = shape.linear if precision.quantized is not None else 0
+    return (shape.parameters - quantized) * precision.weights + quantized * (precision.quantized or 0.0)
+
+
+def activations(
+    shape: Shape, batch: Batch, precision: Precision, checkpointing: bool, scored: bool = True
+) -> int:  # fmt: skip
     """What one micro-batch keeps for its backward pass, in bytes.
 
     Counted as Korthikanti et al. 2022 ("Reducing Activation Recomputation in Large Transformer Models", section 4.1) do:
     what each operation of a layer needs again. Here the layer has a gated MLP (gate, up, their activation and product),
     attention that stores no scores (FlashAttention, Dao et al. 2022) over keys and values repeated for its heads, norms
     that work in fp32 and a LoRA branch beside each of seven linear layers. With checkpointing (Chen et al. 2016) every
-    layer keeps its input alone, and one layer at a time is whole. Log-probs are scored in tiles.
+    layer keeps its input alone, and one layer at a time is whole. Log-probs are scored in tiles; a critic scores none.
     """
     tokens = batch.rows * (batch.prompt + batch.completion)
     query, key = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
@@ -198,9 +233,9 @@ def activations(shape: Shape, batch: Batch, precision: Precision, checkpointing:
     norms = 2 * shape.hidden + query + key
     layer = tokens * (precision.compute * linear + 4 * norms)
     kept = tokens * shape.hidden * precision.weights
-    scored = min(TILE_TOKENS, batch.rows * batch.completion) * min(TILE_VOCAB, shape.vocab) * (precision.compute + 4)
+    tile = min(TILE_TOKENS, batch.rows * batch.completion) * min(TILE_VOCAB, shape.vocab) * (precision.compute + 4)
     last = 2 * 4 * tokens * shape.hidden
-    return scored + last + (shape.layers * kept + layer if checkpointing else shape.layers * layer)
+    return tile * scored + last + (shape.layers * kept + layer if checkpointing else shape.layers * layer)
 
 
 def engine(shape: Shape, batch: Batch, precision: Precision) -> int:
@@ -215,24 +250,36 @@ def engine(shape: Shape, batch: Batch, precision: Precision) -> int:
     return one_layer * (shape.layers + 1) + logits
 
 
-def work(shape: Shape, batch: Batch, checkpointing: bool) -> Work:
+def work(shape: Shape, batch: Batch, checkpointing: bool, critic: Critic | None = None) -> Work:
     """The run's operations on one process: every rollout generated, every row trained on, validations included.
 
     A forward pass takes 2 operations a parameter and token, a backward pass through a frozen base 2 more (the inputs'
     gradients, not the weights'), a recomputed forward another 2 (Kaplan et al. 2020, section 2.1); the scores of
     attention take 4 x heads x head size a layer for each pair of tokens, half of which are masked. A prompt is read once
-    for its group.
+    for its group. A critic with a backbone of its own reads every row once more, and before that each rollout once.
     """
     length = batch.prompt + batch.completion
     matrices = 2 * (shape.parameters + shape.adapter)
     pairs = 2 * shape.layers * shape.heads * shape.head_dim * length * length
-    trained = batch.steps * batch.accumulation * batch.rows
-    train = trained * (matrices * length + pairs) * (3 if checkpointing else 2)
+    trained, times = batch.steps * batch.accumulation * batch.rows, 3 if checkpointing else 2
+    train = float(trained * (matrices * length + pairs) * times)
     generated = batch.generations * batch.generate
     measured = batch.validations * math.ceil(batch.measured / batch.processes)
     prompts = (generated / batch.group + measured) * matrices * batch.prompt
     completions = (generated + measured) * (matrices * batch.completion + pairs)
     lots = batch.generations * math.ceil(batch.generate / ENGINE_ROWS) + batch.validations
     # A backward pass launches about two operations for each of the forward's.
-    passes = lots * (1 + batch.completion) + batch.steps * batch.accumulation * (4 if checkpointing else 3)
-    return Work(prompts + completions, train, passes * shape.layers * CALLS_PER_LAYER)
+    steps = batch.steps * batch.accumulation * (4 if checkpointing else 3)
+    layers = float((lots * (1 + batch.completion) + steps) * shape.layers)
+    if critic is not None:
+        chunks = batch.generations * math.ceil(batch.generate / batch.rows)
+        train += generated * critic.passes * (matrices * length + pairs)
+        layers += chunks * critic.passes * shape.layers
+        if (form := critic.backbone) is not None:
+            own = (
+                2 * (form.parameters - form.vocab * form.hidden + critic.trained) * length
+            )  # no head over the vocabulary
+            own += 2 * form.layers * form.heads * form.head_dim * length * length
+            train += (trained * times + generated) * own
+            layers += (steps + chunks) * form.layers
+    return Work(prompts + completions, train, layers * CALLS_PER_LAYER)

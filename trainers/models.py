@@ -104,9 +104,9 @@ def _template_kwargs(config: RunConfig) -> Mapping[str, Any]:
     return kwargs
 
 
-def model_shape(config: RunConfig, env: Environment) -> Any:
-    """The model's architecture without its weights (on the meta device): for estimates."""
-    shape = _from_pretrained(AutoConfig, config, base_path(config, env))
+def model_shape(config: RunConfig, path: str, key: str = "model_name_or_path") -> Any:
+    """The architecture behind `path`, which the config names under `key`, without weights (on the meta device): for estimates."""
+    shape = _from_pretrained(AutoConfig, config, path, key)
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(shape)
 

@@ -19,7 +19,7 @@ from .credit import Credit
 from .critic import FILE, attach_critic, hidden_states
 from .grpo import Trainer
 from .layout import Chunk
-from .ppo_config import PPOConfig
+from .ppo_config import NOT_SHARDED, PPOConfig
 from .update import Padded, in_order, trimmed
 
 
@@ -43,7 +43,7 @@ class PPOTrainer(Credit, Trainer):
         self.kl_coef = args.kl_coef
         super().__init__(model, args, **kwargs)
         if self.sharded:
-            raise BadInput("the recipe ppo runs on data-parallel processes in this version: use another launch shape")
+            raise BadInput(NOT_SHARDED)
 
     def new_batch(self) -> None:
         """See `Credit.new_batch`."""
@@ -63,7 +63,7 @@ class PPOTrainer(Credit, Trainer):
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         inputs = super()._prepare_inputs(generation_batch)
-        per, at = self.args.steps_per_generation, self._step % self.every
+        per, at = self.args.steps_per_generation or 1, self._step % self.every
         if not self.model.training or at % per or per == 1:
             return inputs
         whole = {

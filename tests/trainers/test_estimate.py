@@ -12,6 +12,7 @@ from journeyman.trainers.estimate import (
     FOUR_BIT,
     TRAIN_EFFICIENCY,
     Batch,
+    Critic,
     Precision,
     Shape,
     activations,
@@ -140,3 +141,31 @@ def test_work_by_hand():
     assert done.seconds(1e6) == pytest.approx(by_hand)
     watched = work(shape, dataclasses.replace(batch, measured=6, validations=2), checkpointing=False)
     assert watched.decode_flops - done.decode_flops == 12 * (2200 * 15 + pairs)
+
+
+def test_what_a_critic_adds_by_hand():
+    shape = Shape(2, 8, 2, 1, 4, 16, 100, parameters=1000, adapter=100)
+    batch = Batch(
+        rows=4, accumulation=2, generate=16, group=1, prompt=10, completion=5, reuse=3, tasks=100, max_steps=6
+    )
+    assert (batch.minibatches, batch.generations) == (2, 1)
+    alone, pairs = work(shape, batch, checkpointing=False), 2 * 2 * 2 * 4 * 15 * 15
+    head = work(shape, batch, False, Critic(trained=9, passes=2))
+    assert head.train_flops - alone.train_flops == 16 * 2 * (2200 * 15 + pairs)
+    own = work(shape, batch, False, Critic(trained=109, backbone=shape))
+    # 48 rows there and back, and 16 for their values; 200 of its parameters less the embedding's 800.
+    assert own.train_flops - alone.train_flops == (48 * 2 + 16) * (2 * (200 + 109) * 15 + pairs)
+    assert head.decode_flops == own.decode_flops == alone.decode_flops
+
+    need = {
+        name: memory(shape, batch, HALF, True, critic=critic)
+        for name, critic in (
+            ("none", None), ("head", Critic(9)), ("adapter", Critic(109, shape)), ("model", Critic(109, shape, separate=True)),
+        )
+    }  # fmt: skip
+    assert [need[name].critic for name in need] == [0, 9 * 16, 109 * 16, 109 * 16 + 2 * 1000]
+    assert need["head"].activations == need["none"].activations
+    tile = 4 * 5 * 100 * 6
+    assert need["adapter"].activations == need["model"].activations == 2 * need["none"].activations - tile
+    stays = need["model"].weights + need["model"].adapter + need["model"].optimizer + need["model"].critic
+    assert need["model"].total == round(1.1 * (stays + max(need["model"].activations, need["model"].engine)))
