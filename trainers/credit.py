@@ -34,6 +34,8 @@ class Credit:
     shuffle_rewards: bool
     kl_coef: float
     _metrics: Any
+    _both: Any
+    _get_per_token_logps_and_entropies: Any
     _built: dict[str, Any] | None = None
     _reading = True
     """Whether a forward reads values beside log-probs."""
@@ -91,9 +93,9 @@ class Credit:
         mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
         C, penalty = batch["completion_ids"].size(1), self.kl_coef > 0
         steps = self.args.gradient_accumulation_steps
-        reused = steps % (self.args.steps_per_generation * self.num_iterations) != 0
+        reused = steps % ((self.args.steps_per_generation or 1) * self.num_iterations) != 0
         fixed = {}
-        kwargs = self.args.gradient_checkpointing_kwargs
+        kwargs: Any = self.args.gradient_checkpointing_kwargs
         policy, critic = (
             disable_gradient_checkpointing(lm, kwargs) for lm in (self.model, self.critic.lm or self.model)
         )

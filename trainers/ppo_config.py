@@ -31,7 +31,7 @@ NOT_SHARDED = "the recipe ppo runs on data-parallel processes in this version: u
 
 
 @dataclass
-class PPOConfig(GRPOConfig):  # type: ignore[misc]
+class PPOConfig(GRPOConfig):
     """TRL's `GRPOConfig` with PPO's own keys and defaults.
 
     An optimizer step is one minibatch. A generation batch holds `steps_per_generation / gradient_accumulation_steps` minibatches,
@@ -105,7 +105,7 @@ class PPOConfig(GRPOConfig):  # type: ignore[misc]
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} is {value}; it should be above 0, or null")
-        if self.steps_per_generation % self.gradient_accumulation_steps:
+        if (self.steps_per_generation or 1) % self.gradient_accumulation_steps:
             raise ValueError(
                 f"gradient_accumulation_steps {self.gradient_accumulation_steps} does not divide steps_per_generation "
                 f"{self.steps_per_generation}: an optimizer step is a minibatch of one batch; change one of them"
