@@ -14,6 +14,7 @@ from peft.tuners.lora.layer import Linear, LoraLayer
 from ..configs.errors import BadInput
 from .adapter_files import AdapterFiles, whole
 from .engine import SyncFailed
+from .vllm_lora import read_once
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes for `max_lora_rank`."""
@@ -45,6 +46,8 @@ class AdapterSync:
     def attach(self, llm: Any) -> None:
         """The engine has started."""
         self._llm = llm
+        if not torch.cuda.is_available():
+            read_once(llm)
 
     def push(self, model: Any) -> int:
         """Load the adapter of `model` (PEFT); returns its bytes.

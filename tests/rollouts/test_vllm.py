@@ -107,6 +107,24 @@ def test_greedy_is_what_the_transformers_engine_writes(engine, model):
     assert [c.ids for c in ask(engine, PROMPTS, greedy)] == [c.ids for c in theirs]
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU vLLM's kernels copy no weights")
+def test_the_one_adapter_is_read_once_and_adds_what_vllm_adds(engine, model):
+    if engine.way.name != "adapter":
+        pytest.skip("merged weights are plain")
+    engine.sync(model, next(VERSION))
+    ask(engine, PROMPTS, Sampling(2))
+    manager = engine.llm.model_executor.driver_worker.model_runner.lora_manager._adapter_manager
+    (wrapper,) = manager.punica_wrapper_mapping.values()
+    assert wrapper.everywhere, "every token of the last step had the adapter"
+    x = torch.randn(wrapper.token_lora_indices.numel(), 24)
+    A, B = [torch.randn(1, 1, 8, 24) for _ in range(2)], [torch.randn(1, 1, width, 8) for width in (32, 16)]
+    added = []
+    for wrapper.everywhere in (True, False):
+        added.append(torch.ones(len(x), 48))
+        wrapper.add_lora_linear(added[-1], x, tuple(A), tuple(B), 0.5, (32, 16))
+    torch.testing.assert_close(*added)
+
+
 def test_a_row_draws_from_its_own_stream(engine, model):
     engine.sync(model, next(VERSION))
     prompts = [PROMPTS[i % len(PROMPTS)] for i in range(20)]
