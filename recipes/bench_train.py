@@ -48,7 +48,8 @@ def run(
             shares = "  ".join(f"{name} {100 * share:.0f}%" for name, share in found["phases"].items())
             print(
                 f"seed {seed} {side:<12} start {found['start']:.1f} s, base {found['base']:.3f}, + {GAIN} after "
-                f"{found['seconds'] or float('nan'):.1f} s (step {found['step']}), {found['total']:.1f} s in all, "
+                f"{found['seconds'] or float('nan'):.1f} s (step {found['step']}), {found['total']:.1f} s in all "
+                f"({found['step_s']:.2f} s a step), "
                 f"held-out {found['heldout']:.3f}   {shares}",
                 flush=True,
             )
@@ -63,12 +64,14 @@ def run(
         "ratio_all_steps": statistics.median(p["peer"]["total"] / p["ours"]["total"] for p in pairs),
         "ratio_whole_run": statistics.median(_whole(p["peer"]) / _whole(p["ours"]) for p in pairs), "engine": engine,
         "whole_run_s": {side: statistics.median(_whole(pair[side]) for pair in pairs) for side in sides},
+        "step_s": {side: statistics.median(pair[side]["step_s"] for pair in pairs) for side in sides},
         "phases": {side: _mean([pair[side]["phases"] for pair in pairs]) for side in sides},
         "heldout": {side: [pair[side]["heldout"] for pair in pairs] for side in sides},
         "difference": _difference([pair["ours"]["heldout"] - pair["peer"]["heldout"] for pair in pairs]),
         "compared": f"seconds to base + {GAIN} on validation, measured every {EVERY} steps off the clock; stock GRPOTrainer",
     }  # fmt: skip
     print(f"{result['ratio_whole_run']:.2f} times as fast over the whole run, the engine's start included")
+    print("seconds a step: " + ", ".join(f"{side} {seconds:.2f}" for side, seconds in result["step_s"].items()))
     if ratios:
         print(f"{result['ratio']:.2f} times as fast to base + {GAIN} (median of {len(ratios)} seeds)")
     for other in sides[1:]:
@@ -125,6 +128,7 @@ def _train(side: str, job: str, seed: int, max_steps: int, engine: str, folder: 
     from transformers import TrainerCallback
     from trl import GRPOTrainer
 
+    from ..envs.core import tools_of
     from ..evals.measure import measure, sampling_of
     from ..rewards.executor import Executor
     from ..rollouts.chat import end_ids
@@ -136,7 +140,7 @@ def _train(side: str, job: str, seed: int, max_steps: int, engine: str, folder: 
     from ..trainers.grpo import Trainer
     from ..trainers.models import base_path, load_base
     from ..trainers.rolling import context_length
-    from .bench_trainers import stock_vllm
+    from .bench_trainers import stock_environment, stock_vllm
     from .preflight import prepare
 
     over: dict[str, Any] = {"seed": seed, "output_dir": str(folder), "report_to": "none", "save_strategy": "no"}
@@ -145,7 +149,7 @@ def _train(side: str, job: str, seed: int, max_steps: int, engine: str, folder: 
     vllm = engine == "vllm" and side != "transformers"
     if vllm:
         config.trainer["use_vllm"] = True
-    args = config.grpo()
+    args = config.arguments()
     prepared = prepare(config)
     model, chat, _ = load_base(config, prepared.env)
     transformers.set_seed(seed)
@@ -162,10 +166,17 @@ def _train(side: str, job: str, seed: int, max_steps: int, engine: str, folder: 
         if vllm:
             stock_vllm()
         args.reward_weights = [reward.weight for reward in prepared.executor.rewards]
-        columns = {key: [row[key] for row in prepared.train] for key in prepared.train[0]}
+        flat = [
+            key for key, value in prepared.train[0].items() if key == "prompt" or not isinstance(value, dict | list)
+        ]
+        columns = {key: [row[key] for row in prepared.train] for key in flat}
+        tools: dict[str, Any] = {}
+        if tools_of(prepared.env):
+            args.max_tool_calling_iterations = prepared.env.limits.turns - 1
+            tools["environment_factory"] = stock_environment(prepared.env, prepared.train)
         trainer = GRPOTrainer(
             model=model, args=args, reward_funcs=list(prepared.executor.rewards), train_dataset=Dataset.from_dict(columns),
-            processing_class=chat.tokenizer,
+            processing_class=chat.tokenizer, **tools,
         )  # fmt: skip
     started = time.perf_counter() - began
 
@@ -223,7 +234,7 @@ def _train(side: str, job: str, seed: int, max_steps: int, engine: str, folder: 
         setattr(owner, name, _timed(getattr(owner, name), phases, phase))
     trainer.train()
     total = clock.spent
-    found["total"] = total
+    found["total"], found["step_s"] = total, total / trainer.state.global_step
     found["phases"] = {
         "sync": phases["sync"] / total,
         "generation": (phases["generate"] - phases["sync"]) / total,

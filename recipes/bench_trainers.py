@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 import os
 import tempfile
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
+from ..envs.core import Environment, Row, tools_of
 from ..trainers.rolling import Rolling
 from ..trainers.tokenizer import train_tokenizer
 from ..trainers.update import LeanUpdate
@@ -67,6 +70,30 @@ def make_trainer(side: str, folder: str | None = None, *, lora: bool = True, mod
     trainer.model.to(trainer.accelerator.device).train()
     trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps  # as its loop would set it
     return trainer
+
+
+def stock_environment(env: Environment, rows: Sequence[Row]) -> Callable[[], Any]:
+    """An `environment_factory` for TRL's own loop: the tools of `env` and `reset`, by the `item` of its row.
+
+    TRL takes every public method for a tool, and a column of the dataset gives all rows the keys of any: so the rows stay here.
+    """
+    known = {row["item"]: row for row in rows}
+
+    def made(self: Any) -> None:
+        self._env = env.another()
+
+    def reset(self: Any, item: str, **columns: Any) -> None:
+        self._env.reset(**known[item])
+
+    def tool(method: Any) -> Any:
+        @functools.wraps(method.__func__)
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return getattr(self._env, method.__name__)(*args, **kwargs)
+
+        return call
+
+    tools = {method.__name__: tool(method) for method in tools_of(env)}
+    return type("Tools", (), {"__init__": made, "reset": reset, **tools})
 
 
 def stock_vllm() -> None:

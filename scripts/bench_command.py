@@ -18,7 +18,7 @@ import argparse
 
 HELP = "side-by-side benchmarks"
 BENCHES = ("update", "train", "sync", "rewards", "mathematics", "sandbox", "rollout")
-OPTIONS = ("rounds", "shape", "groups", "model", "job", "max_steps", "ballast_gb", "verifiers", "engine")
+OPTIONS = ("rounds", "shape", "groups", "model", "job", "max_steps", "ballast_gb", "verifiers", "engine", "dtype")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--job", help="train: the job (default: arithmetic)")
     parser.add_argument("--max-steps", type=int, help="train: steps of every run (default: the job's)")
     parser.add_argument("--engine", help="train: transformers (default), or vllm for both sides")
+    parser.add_argument(
+        "--dtype", help="sync: float32 (default on a CPU) or bfloat16, of trainer and engine on every side"
+    )
     parser.add_argument("--verifiers", help="rollout: a Python interpreter that has verifiers==0.1.14")
     parser.add_argument("--ballast-gb", type=int, help="sandbox: memory that the process holds meanwhile (default: 8)")
 

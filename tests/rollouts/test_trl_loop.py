@@ -5,12 +5,15 @@ import inspect
 
 import pytest
 from datasets import Dataset
-from journeyman.envs.core import Generated, Limits
+from journeyman.envs.core import Generated, Limits, tools_of
+from journeyman.envs.lookup import Lookup
+from journeyman.recipes.bench_trainers import stock_environment
 from journeyman.rollouts.collect import Batch, collect
 from journeyman.rollouts.engine import Sampling
 from journeyman.rollouts.pool import Pool
 from journeyman.rollouts.scripted import ScriptedEngine
 from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers.utils import get_json_schema
 from trl import GRPOConfig, GRPOTrainer
 
 
@@ -116,6 +119,24 @@ def test_the_same_policy_leaves_the_same_tokens_as_in_trls_loop(chat, calling, m
         assert rollout.env_mask == tool_mask[i]
         assert rollout.messages[1:] == completions[i]
     assert any(0 in rollout.env_mask for rollout in ours) or max_tokens == 40
+
+
+def test_an_environment_of_ours_is_one_of_trls_with_the_same_tools_and_rows():
+    env = Lookup()
+    rows = env.tasks("train", 0, 4)
+    made = stock_environment(env, rows)
+    one, other = made(), made()
+    for theirs, row in zip((one, other), rows, strict=False):
+        assert theirs.reset(item=row["item"], prompt=row["prompt"], answer=row["answer"]) is None
+    for theirs, row in zip((one, other), rows, strict=False):
+        assert theirs.read(theirs.search(row["name"]), row["field"]) == row["answer"]
+    tools = [
+        name for name, _ in inspect.getmembers(type(one), inspect.isfunction) if name[0] != "_" and name != "reset"
+    ]
+
+    assert {name: get_json_schema(getattr(one, name)) for name in tools} == {
+        tool.__name__: get_json_schema(tool) for tool in tools_of(env)
+    }
 
 
 def test_trls_private_parts_are_as_they_are_used_here():
