@@ -32,8 +32,21 @@ class Side:
         Raises:
             RuntimeError: the process ended.
         """
-        assert self.process.stdin is not None and self.process.stdout is not None
+        self.tell(**order)
+        return self.answer()
+
+    def tell(self, **order: Any) -> None:
+        """Give an order whose answer is fetched later, so that several sides can get ready at once."""
+        assert self.process.stdin is not None
         print(json.dumps(order), file=self.process.stdin, flush=True)
+
+    def answer(self) -> dict[str, Any]:
+        """The answer to the order before.
+
+        Raises:
+            RuntimeError: the process ended.
+        """
+        assert self.process.stdout is not None
         for line in self.process.stdout:
             if line.startswith("{"):
                 answer: dict[str, Any] = json.loads(line)

@@ -4,6 +4,7 @@ Each prints a table and, as its last line, one JSON object with `bench`, `shape`
 above 1 is better). docs/benchmarks.md holds the figures that were measured.
 
     journeyman bench update --shape rag   one policy update beside stock TRL's: rag, agent, math, or P/C such as 256/64
+    journeyman bench ppo                  a PPO step, by kind of critic, beside a GRPO step on the same tokens, and TRL 1.12's
     journeyman bench train                seconds until a run has gained 0.12 on validation, beside stock TRL
     journeyman bench sync                 from an optimizer step to the first tokens under it, beside stock TRL's sync
     journeyman bench rewards              a trivial reward beside TRL's loop, and misbehaving ones in both
@@ -17,8 +18,10 @@ from __future__ import annotations
 import argparse
 
 HELP = "side-by-side benchmarks"
-BENCHES = ("update", "train", "sync", "rewards", "mathematics", "sandbox", "rollout")
-OPTIONS = ("rounds", "shape", "groups", "model", "job", "max_steps", "ballast_gb", "verifiers", "engine", "dtype")
+BENCHES = ("update", "ppo", "train", "sync", "rewards", "mathematics", "sandbox", "rollout")
+OPTIONS = (
+    "rounds", "shape", "groups", "model", "batch", "peer", "job", "max_steps", "ballast_gb", "verifiers", "engine", "dtype",
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,10 +29,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="WHAT", choices=BENCHES, help=f"one of {', '.join(BENCHES)}")
     parser.add_argument("--rounds", type=int, help="rounds of each side (train: seeds); default: the benchmark's own")
     parser.add_argument(
-        "--shape", help="update: rag, agent, math, P/C; rollout: tools, overlap; sync: 300m (first: default)"
+        "--shape",
+        help="update: rag, agent, math, P/C; ppo: P/C (128/128); rollout: tools, overlap; sync: 300m (first: default)",
     )
-    parser.add_argument("--groups", type=int, help="update, rollout: groups of 8 rollouts")
-    parser.add_argument("--model", help="update: a folder with a model; default: 3M random parameters")
+    parser.add_argument("--groups", type=int, help="update, ppo, rollout: groups of 8 rollouts")
+    parser.add_argument(
+        "--model",
+        help="update, ppo: a folder with a model, or qwen3-0.6b, -1.7b or -4b with random weights; default: 3M parameters",
+    )
+    parser.add_argument("--batch", type=int, help="ppo: rows of a micro-batch, on every side (default: 8)")
+    parser.add_argument(
+        "--peer",
+        help="ppo: a Python interpreter that has trl==1.12.0, or none to leave it out; default: an environment made on first use",
+    )
     parser.add_argument("--job", help="train: the job (default: arithmetic)")
     parser.add_argument("--max-steps", type=int, help="train: steps of every run (default: the job's)")
     parser.add_argument("--engine", help="train: transformers (default), or vllm for both sides")

@@ -8,6 +8,7 @@ from journeyman.scripts.bench_command import BENCHES
 
 SMALL = {
     "update": ["--shape", "40/8", "--groups", "2", "--rounds", "1"],
+    "ppo": ["--shape", "12/8", "--groups", "1", "--rounds", "1"],
     "train": ["--rounds", "1", "--max-steps", "2"],
     "rewards": ["--rounds", "2"],
     "mathematics": ["--rounds", "1"],
@@ -33,6 +34,13 @@ def test_a_benchmark_ends_in_one_json_line(cli, tiny, tiny_base, what):
     assert len(done.out.strip().splitlines()) > 2, "a table comes before it"
     if what == "update":
         assert found["rel_l2"] <= 1e-4 and found["tokens"] < found["tokens_peer"]
+    if what == "ppo":
+        steps = found["steps"]
+        assert set(steps) == {"grpo", "head", "adapter", "model"} and steps["grpo"]["of_grpo"] == 1
+        assert steps["head"]["trained"] < steps["adapter"]["trained"] == steps["model"]["trained"]
+        if "peer_missing" in found:
+            pytest.skip(f"the peer: {found['peer_missing']}")
+        assert found["peer"] == "TRL 1.12.0" and found["ratio"] > 0 and found["peaks"]["ours"] > 0
     if what == "rollout":
         assert found["same_ids"] and found["ratio"] > 2 and found["single_turn"]["per_second"] > 100
     if what == "sync":
@@ -58,6 +66,9 @@ WRONG = {
     "no such shape": (["update", "--shape", "rga"], "there is no shape 'rga'"),
     "no such shape of rollouts": (["rollout", "--shape", "rag"], "bench rollout has no shape 'rag'"),
     "no such interpreter": (["rollout", "--verifiers", "/no/python"], "--verifiers /no/python: there is no such"),
+    "no such shape of PPO": (["ppo", "--shape", "rag"], "P/C such as 128/384, and no shape 'rag'"),
+    "rows that don't divide": (["ppo", "--batch", "3"], "--batch 3 does not divide 4 groups of 8"),
+    "no such interpreter of the peer": (["ppo", "--peer", "/no/python"], "--peer /no/python: there is no such"),
     "no such benchmark": (["speed"], "invalid choice: 'speed'"),
 }
 
