@@ -66,8 +66,8 @@ def run(
         "compared": "everything after generation; TRL 1.12's PPOTrainer.train with generation and reward model stubbed",
     }  # fmt: skip
     result |= _critics(order, rounds)
-    print(json.dumps(result), flush=True)  # what is known stays known if the rest is cut short
     if peer != "none":
+        print(json.dumps(result), flush=True)  # what is known stays known if the rest is cut short
         result |= _beside_trl(order, rounds, peer)
     return result
 

@@ -30,14 +30,15 @@ def peer_python(requirement: str) -> str:
     """
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     folder = cache_folder() / "peers" / f"{requirement}-python{version}"
-    python = folder / "bin" / "python"
-    if (folder / READY).exists() and python.exists():
-        return str(python)
-    shutil.rmtree(folder, ignore_errors=True)
-    venv.create(folder, symlinks=True)
-    packages = folder / "lib" / f"python{version}" / "site-packages"
-    # After its own: what both have is the peer's.
+    python, packages = folder / "bin" / "python", folder / "lib" / f"python{version}" / "site-packages"
+    there = (folder / READY).exists() and python.exists()
+    if not there:
+        shutil.rmtree(folder, ignore_errors=True)
+        venv.create(folder, symlinks=True)
+    # After its own, so that what both have is the peer's; anew each time, for the cache may be another environment's too.
     (packages / "beside.pth").write_text("\n".join(_shared()) + "\n", encoding="utf-8")
+    if there:
+        return str(python)
     words = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", requirement]
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=without_paths())
     if done.returncode:
