@@ -2,6 +2,7 @@
 
 python killed.py JOB FOLDER kills SEED COUNT     # kill -9 at random moments until COUNT have hit, then to the end
 python killed.py JOB FOLDER rename STEP          # die between writing checkpoint STEP and giving it its name
+python killed.py JOB FOLDER after STEP STEP ...  # die once checkpoint STEP is whole, the same command again each time
 python killed.py JOB FOLDER full                 # no room left for the second checkpoint, then room again
 """
 
@@ -14,8 +15,8 @@ import sys
 import time
 from pathlib import Path
 
+from journeyman.recipes import grpo, ppo
 from journeyman.recipes.command import exit_code
-from journeyman.recipes.grpo import train
 from journeyman.trainers import checkpoints
 from journeyman.trainers.config import load_config
 
@@ -31,7 +32,8 @@ def child(job, run, errors, before=lambda: None):
             os.dup2(sink, 2)
             before()
             values = {"output_dir": str(run), "report_to": "none", "save_total_limit": 2}
-            code = exit_code(lambda: train(load_config(job, values)))
+            config = load_config(job, values)
+            code = exit_code(lambda: {"grpo": grpo, "ppo": ppo}[config.recipe].train(config))
         finally:
             os._exit(code)
     return pid
@@ -90,6 +92,26 @@ def rename(job, folder, step):
     return {"code": code, "left": left, "again": again, "text": (folder / "again.txt").read_text()}
 
 
+def after(job, folder, *steps):
+    def dies_after_the_rename(step):
+        real = checkpoints.finish
+
+        def finish(partial, final):
+            real(partial, final)
+            if final.name == f"checkpoint-{step}":
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        checkpoints.finish = finish
+
+    codes = [
+        end_of(child(job, folder / "run", folder / "killed.txt", lambda step=step: dies_after_the_rename(step)))
+        for step in steps
+    ]
+    again = end_of(child(job, folder / "run", folder / "again.txt"))
+    undisturbed = end_of(child(job, folder / "undisturbed", folder / "undisturbed.txt"))
+    return {"codes": codes, "again": again, "undisturbed": undisturbed, "text": (folder / "again.txt").read_text()}
+
+
 def full(job, folder):
     run, ballast = folder / "run", folder / "ballast"
 
@@ -117,4 +139,4 @@ def full(job, folder):
 if __name__ == "__main__":
     job, folder, what, *rest = sys.argv[1:]
     Path(folder).mkdir(parents=True, exist_ok=True)
-    print(json.dumps({"kills": kills, "rename": rename, "full": full}[what](job, Path(folder), *rest)))
+    print(json.dumps({"kills": kills, "rename": rename, "after": after, "full": full}[what](job, Path(folder), *rest)))
