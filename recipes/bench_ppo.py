@@ -4,8 +4,8 @@ Always true here: every side is a whole trainer in a process of its own, and the
 generation (rewards, passes without a gradient, credit, epochs, optimizer steps), whose tokens are fixed and the same for all.
 Memory is what a process holds at most beyond what it held before its model was made: weights, adapters, optimizer, activations.
 
-Two comparisons, a table each. GRPO and PPO with each kind of critic: one epoch over groups of 8, one optimizer step. Then PPO
-with a separate critic beside TRL 1.12's: a prompt of its own for every rollout, four epochs, a KL penalty; see `ppo_peer.py`.
+Two comparisons, a table each. GRPO and PPO with each kind of critic: one epoch, one optimizer step. Then PPO with a separate
+critic beside TRL 1.12's: a prompt of its own for every rollout, four epochs, a KL penalty; see `ppo_peer.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,8 +35,9 @@ EPOCHS, KL = 4, 0.05
 
 
 def run(
-    rounds: int = 5, shape: str = "128/128", groups: int = 4, model: str | None = None, batch: int = G, peer: str = PEER
-) -> dict[str, Any]:
+    rounds: int = 5, shape: str = "128/128", groups: int = 4, model: str | None = None, share: int = G, batch: int = G,
+    peer: str = PEER,
+) -> dict[str, Any]:  # fmt: skip
     """Print the tables and return the figures; `ratio` is TRL 1.12's seconds over ours.
 
     Args:
@@ -44,6 +46,7 @@ def run(
         groups: groups of 8 rollouts a step.
         model: a folder with a model, or qwen3-0.6b, qwen3-1.7b or qwen3-4b with random weights; a random Qwen3 of 3M parameters
             where None.
+        share: rollouts to a prompt in the first comparison: 8, a group's, or 1, as PPO has it where nothing else is said.
         batch: rows of a micro-batch, the same on every side.
         peer: a Python interpreter that has trl==1.12.0; none to leave it out; trl==1.12.0 for an environment made on first use.
     """
@@ -51,6 +54,8 @@ def run(
     workload(shape, 1)
     if not C:
         raise BadInput(f"bench ppo takes tokens of prompt and completion, P/C such as 128/384, and no shape '{shape}'")
+    if share not in (1, G):
+        raise BadInput(f"--share is {share}; it should be {G}, or 1 for a prompt of its own to every rollout")
     if groups * G % batch:
         raise BadInput(f"--batch {batch} does not divide {groups} groups of {G} rollouts")
     if model is not None and model not in LIKE and not Path(model).is_dir():
@@ -65,7 +70,7 @@ def run(
         "rounds": rounds, "model": model or "random 3M", "peer": None,
         "compared": "everything after generation; TRL 1.12's PPOTrainer.train with generation and reward model stubbed",
     }  # fmt: skip
-    result |= _critics(order, rounds)
+    result |= {"share": share, **_critics({**order, "share": share}, rounds)}
     if peer != "none":
         print(json.dumps(result), flush=True)  # what is known stays known if the rest is cut short
         result |= _beside_trl(order, rounds, peer)
@@ -75,28 +80,31 @@ def run(
 def _critics(order: Mapping[str, Any], rounds: int) -> dict[str, Any]:
     """GRPO, and PPO with each critic: one epoch of the same groups."""
     sides = {name: Side("journeyman.recipes.fixed_steps", name) for name in SIDES}
-    built = _ready(sides, {**order, "group": G, "epochs": 1})
+    built = _ready(sides, {**order, "epochs": 1})
     taken = _turns(sides, rounds)
     for side in sides.values():
         side.close()
     steps = {name: _medians(each) for name, each in taken.items()}
     for name, each in steps.items():
-        pairs = zip(taken[name], taken["grpo"], strict=True)
-        each["of_grpo"] = statistics.median(mine["seconds"] / grpo["seconds"] for mine, grpo in pairs)
+        each["of_grpo"] = _ratio(taken[name], taken["grpo"], "seconds")
+        each["processor_of_grpo"] = _ratio(taken[name], taken["grpo"], "processor")
         each["peak_of_grpo"] = each["peak"] / steps["grpo"]["peak"]
         each["trained"] = built[name]["trained"]
     facts = built["grpo"]
     print(
-        f"one step on {order['rows']} rollouts of {order['prompt']}/{order['completion']} tokens, groups of {G}, one epoch, "
-        f"micro-batches of {order['batch']}, {facts['parameters']:,} parameters, on {facts['device']}"
+        f"one step on {order['rows']} rollouts of {order['prompt']}/{order['completion']} tokens, {order['share']} to a prompt, "
+        f"one epoch, micro-batches of {order['batch']}, {facts['parameters']:,} parameters, on {facts['device']}"
         f"{', gradient checkpointing' * facts['checkpointing']}; medians of {rounds} rounds in turns"
     )
-    print(f"{'':<14}{'seconds':>9}{'x GRPO':>8}{'before epochs':>15}{'peak MB':>9}{'x GRPO':>8}   trained parameters")
+    print(
+        f"{'':<14}{'seconds':>9}{'x GRPO':>8}{'before epochs':>15}{'processor s':>13}{'x GRPO':>8}{'peak MB':>9}{'x GRPO':>8}"
+        "   trained parameters"
+    )
     for name, each in steps.items():
         label = "GRPO" if name == "grpo" else f"PPO, {name}"
         print(
-            f"{label:<14}{each['seconds']:>9.3f}{each['of_grpo']:>8.2f}{each['before']:>15.3f}{each['peak'] / 2**20:>9.0f}"
-            f"{each['peak_of_grpo']:>8.2f}   {each['trained']:,}"
+            f"{label:<14}{each['seconds']:>9.3f}{each['of_grpo']:>8.2f}{each['before']:>15.3f}{each['processor']:>13.3f}"
+            f"{each['processor_of_grpo']:>8.2f}{each['peak'] / 2**20:>9.0f}{each['peak_of_grpo']:>8.2f}   {each['trained']:,}"
         )
     return {"steps": steps, "device": facts["device"], "checkpointing": facts["checkpointing"]}
 
@@ -107,7 +115,7 @@ def _beside_trl(order: Mapping[str, Any], rounds: int, peer: str) -> dict[str, A
         python = peer_python(PEER) if peer == PEER else peer
         with tempfile.TemporaryDirectory() as folder:
             ours = Side("journeyman.recipes.fixed_steps", "model")
-            given = {**order, "group": 1, "epochs": EPOCHS, "kl_coef": KL, "save": folder}
+            given = {**order, "share": 1, "epochs": EPOCHS, "kl_coef": KL, "save": folder}
             facts = ours.ask(**given)
             theirs = _Peer(python)
             tokens = json.loads((Path(folder) / "tokens.json").read_text())
@@ -125,19 +133,20 @@ def _beside_trl(order: Mapping[str, Any], rounds: int, peer: str) -> dict[str, A
         print(f"\nTRL 1.12's PPO is left out: {none}")
         return {"peer_missing": str(none)}
     a, b = (_medians(taken[name]) for name in ("ours", "peer"))
-    ratio = statistics.median(
-        other["seconds"] / mine["seconds"] for mine, other in zip(taken["ours"], taken["peer"], strict=True)
-    )
+    ratio = _ratio(taken["peer"], taken["ours"], "seconds")
     print(
         f"\nPPO with a separate critic, the same rollouts with a prompt of their own each, {EPOCHS} epochs, KL penalty {KL}"
     )
-    print(f"{'':<14}{'seconds':>9}{'peak MB':>9}")
+    print(f"{'':<14}{'seconds':>9}{'processor s':>13}{'peak MB':>9}   trained parameters")
+    a["trained"], b["trained"] = facts["trained"], about["trained"]
     for label, each in (("journeyman", a), (f"TRL {about['version']}", b)):
-        print(f"{label:<14}{each['seconds']:>9.3f}{each['peak'] / 2**20:>9.0f}")
+        size = f"{each['peak'] / 2**20:>9.0f}   {each['trained']:,}"
+        print(f"{label:<14}{each['seconds']:>9.3f}{each['processor']:>13.3f}{size}")
     print(f"{ratio:.2f} times as fast, {a['peak'] / b['peak']:.2f} times the memory")
     return {
         "ours_s": a["seconds"], "peer_s": b["seconds"], "ratio": ratio, "peer": f"TRL {about['version']}", "epochs": EPOCHS,
-        "kl_coef": KL, "peaks": {"ours": a["peak"], "peer": b["peak"]}, "peak_ratio": a["peak"] / b["peak"],
+        "kl_coef": KL, "beside": {"ours": a, "peer": b}, "ratio_processor": _ratio(taken["peer"], taken["ours"], "processor"),
+        "peak_ratio": a["peak"] / b["peak"],
     }  # fmt: skip
 
 
@@ -164,12 +173,19 @@ def _ready(sides: Mapping[str, Side], order: Mapping[str, Any]) -> dict[str, dic
 
 
 def _turns(sides: Mapping[str, Side], rounds: int) -> dict[str, list[dict[str, Any]]]:
-    """`rounds` steps of each side, one at a time."""
+    """`rounds` steps of each side, one at a time, told as they come."""
     taken: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
-    for _ in range(rounds):
+    for number in range(1, rounds + 1):
         for name, side in sides.items():
-            taken[name].append(side.ask())
+            step = side.ask()
+            taken[name].append(step)
+            print(f"round {number} {name}: {step['seconds']:.3f} s, {step['peak'] / 2**20:,.0f} MB", file=sys.stderr)
     return taken
+
+
+def _ratio(one: list[dict[str, Any]], other: list[dict[str, Any]], key: str) -> float:
+    """The median over rounds."""
+    return statistics.median(a[key] / b[key] for a, b in zip(one, other, strict=True))
 
 
 def _medians(steps: list[dict[str, Any]]) -> dict[str, Any]:

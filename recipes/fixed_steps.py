@@ -37,6 +37,7 @@ from ..trainers.tokenizer import train_tokenizer
 from .bench_side import serve
 from .bench_trainers import peak_memory, random_policy, reset_peak
 from .random_models import LIKE, random_model
+from .workload import G
 
 LORA: dict[str, Any] = {"r": 32, "lora_alpha": 64, "target_modules": "all-linear"}
 """The presets' adapter, of policies and critics."""
@@ -67,17 +68,17 @@ class Fixed:
         return list(self.fixed)
 
 
-def fixed_rollouts(prompt: int, completion: int, rows: int, group: int, vocabulary: int) -> list[Rollout]:
-    """Random tokens, none of them special, `group` rollouts to a prompt; half of each group's are paid 1: it has a signal."""
+def fixed_rollouts(prompt: int, completion: int, rows: int, share: int, vocabulary: int) -> list[Rollout]:
+    """Random tokens, none of them special, `share` rollouts to a prompt; every other one is paid 1: groups have a signal."""
     rng = np.random.default_rng(1)
     made = []
     for row in range(rows):
-        if row % group == 0:
+        if row % share == 0:
             ids = rng.integers(10, vocabulary, prompt).tolist()
         messages = [{"role": "user", "content": ""}, {"role": "assistant", "content": str(row % 2)}]
         own = rng.integers(10, vocabulary, completion).tolist()
         rollout = Rollout(
-            run="bench", step=0, split="train", item=str(row // group), group=row // group, row=row, seed=0, policy_version=0,
+            run="bench", step=0, split="train", item=str(row // share), group=row // share, row=row, seed=0, policy_version=0,
             messages=messages, prompt_ids=ids, completion_ids=own, logprobs=[0.0] * completion, env_mask=[1] * completion,
             tokens_in=prompt, tokens_out=completion,
         )  # fmt: skip
@@ -102,20 +103,21 @@ class _Steps:
         return self.build(**order) if order else self.step()
 
     def build(
-        self, model: str | None, prompt: int, completion: int, rows: int, batch: int, group: int, epochs: int,
+        self, model: str | None, prompt: int, completion: int, rows: int, batch: int, share: int, epochs: int,
         kl_coef: float = 0.0, save: str | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """Make model and trainer; see `bench_ppo.run`.
 
         Args:
+            share: rollouts to a prompt; of GRPO's groups, which are of 8 all the same, too.
             save: a folder for the base and the tokens, for a side that is none of ours.
         """
-        cuda = self.device.type == "cuda"
+        cuda, group = self.device.type == "cuda", G if self.kind == "grpo" else share
         torch.empty(1, device=self.device)
         self.before = reset_peak(self.device)
         torch.manual_seed(0)
         base = self._base(model)
-        rollouts = fixed_rollouts(prompt, completion, rows, group, base.config.vocab_size)
+        rollouts = fixed_rollouts(prompt, completion, rows, share, base.config.vocab_size)
         tokenizer = train_tokenizer([], [], 300)
         if save:
             _save(Path(save), base, tokenizer, rollouts)
@@ -155,7 +157,7 @@ class _Steps:
         return random_policy(lora=False, dtype=dtype, folder=model).to(self.device)
 
     def step(self) -> dict[str, Any]:
-        """Seconds in all and before the first epoch, and the most bytes above those from before there was a model."""
+        """Seconds in all, of the processor, and before the first epoch; the most bytes above those before there was a model."""
         self.trainer.train()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()  # what the allocator keeps would be missing on the other sides
@@ -184,11 +186,12 @@ class _Steps:
             def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 if state.global_step == 0:
                     reset_peak(side.device)
-                    self.began = side._now()
+                    self.began, self.processor = side._now(), time.process_time()
 
             def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 if state.global_step == epochs:
                     side.clock["seconds"] = side._now() - self.began
+                    side.clock["processor"] = time.process_time() - self.processor
                     side.clock["peak"] = peak_memory(side.device) - side.before
 
         return Clock()

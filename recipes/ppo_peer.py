@@ -56,7 +56,8 @@ class Steps:
     def __init__(self, order: dict[str, Any]) -> None:
         self.before = reset_peak()
         prompts, self.responses = (torch.tensor(order[name]) for name in ("prompts", "completions"))
-        self.began, self.seconds = 0.0, 0.0
+        self.began, self.processor = 0.0, 0.0
+        self.taken: dict[str, Any] = {}
         ppo_trainer.batch_generation = self.generated
         tokenizer = AutoTokenizer.from_pretrained(order["base"], padding_side="left")
         lora = LoraConfig(task_type="CAUSAL_LM", **order["lora"])
@@ -70,6 +71,7 @@ class Steps:
         if order["checkpointing"]:
             for model in (policy, critic):
                 model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self.trained = sum(p.numel() for model in (policy, critic) for p in model.parameters() if p.requires_grad)
         rows, batch = len(prompts), order["batch"]
         args = PPOConfig(
             order["output"], per_device_train_batch_size=batch, gradient_accumulation_steps=rows // batch, num_mini_batches=1,
@@ -92,7 +94,7 @@ class Steps:
         responses = self.responses.to(queries.device)
         logits = torch.zeros(1, 1, 1, device=queries.device).expand(*responses.shape, model.config.vocab_size)
         reset_peak()
-        self.began = clock()
+        self.began, self.processor = clock(), time.process_time()
         return torch.cat([queries, responses], 1), logits
 
     def callback(self) -> Any:
@@ -101,14 +103,14 @@ class Steps:
 
         class End(TrainerCallback):
             def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-                side.seconds = clock() - side.began
+                side.taken = {"seconds": clock() - side.began, "processor": time.process_time() - side.processor}
 
         return End()
 
     def step(self) -> dict[str, Any]:
-        """Seconds, and the most bytes above those from before there was a model."""
+        """Seconds in all and of the processor, and the most bytes above those from before there was a model."""
         self.trainer.train()
-        return {"seconds": self.seconds, "peak": peak() - self.before}
+        return {**self.taken, "peak": peak() - self.before}
 
 
 def clock() -> float:
@@ -152,7 +154,7 @@ def main() -> None:
         order = json.loads(line)
         if steps is None:
             steps = Steps(order)
-            answer: dict[str, Any] = {"version": trl.__version__}
+            answer: dict[str, Any] = {"version": trl.__version__, "trained": steps.trained}
         else:
             answer = steps.step()
         print(json.dumps(answer), file=answers, flush=True)

@@ -20,7 +20,8 @@ import argparse
 HELP = "side-by-side benchmarks"
 BENCHES = ("update", "ppo", "train", "sync", "rewards", "mathematics", "sandbox", "rollout")
 OPTIONS = (
-    "rounds", "shape", "groups", "model", "batch", "peer", "job", "max_steps", "ballast_gb", "verifiers", "engine", "dtype",
+    "rounds", "shape", "groups", "model", "share", "batch", "peer", "job", "max_steps", "ballast_gb", "verifiers", "engine",
+    "dtype",
 )  # fmt: skip
 
 
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         help="update, ppo: a folder with a model, or qwen3-0.6b, -1.7b or -4b with random weights; default: 3M parameters",
     )
+    parser.add_argument("--share", type=int, help="ppo: rollouts to a prompt, 8 (default) or 1, on every side")
     parser.add_argument("--batch", type=int, help="ppo: rows of a micro-batch, on every side (default: 8)")
     parser.add_argument(
         "--peer",

@@ -40,7 +40,7 @@ def test_a_benchmark_ends_in_one_json_line(cli, tiny, tiny_base, what):
         assert steps["head"]["trained"] < steps["adapter"]["trained"] == steps["model"]["trained"]
         if "peer_missing" in found:
             pytest.skip(f"the peer: {found['peer_missing']}")
-        assert found["peer"] == "TRL 1.12.0" and found["ratio"] > 0 and found["peaks"]["ours"] > 0
+        assert found["peer"] == "TRL 1.12.0" and found["ratio"] > 0 and found["beside"]["ours"]["peak"] > 0
     if what == "rollout":
         assert found["same_ids"] and found["ratio"] > 2 and found["single_turn"]["per_second"] > 100
     if what == "sync":
@@ -68,6 +68,7 @@ WRONG = {
     "no such interpreter": (["rollout", "--verifiers", "/no/python"], "--verifiers /no/python: there is no such"),
     "no such shape of PPO": (["ppo", "--shape", "rag"], "P/C such as 128/384, and no shape 'rag'"),
     "rows that don't divide": (["ppo", "--batch", "3"], "--batch 3 does not divide 4 groups of 8"),
+    "half a group to a prompt": (["ppo", "--share", "4"], "--share is 4; it should be 8, or 1"),
     "no such interpreter of the peer": (["ppo", "--peer", "/no/python"], "--peer /no/python: there is no such"),
     "no such benchmark": (["speed"], "invalid choice: 'speed'"),
 }
