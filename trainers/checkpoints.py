@@ -27,6 +27,12 @@ OURS = "journeyman-{rank}.pt"
 """What TRL's and transformers' state leave out, a file a rank."""
 
 
+# Accelerate numbers the CPUs of several processes ("cpu:0"), and torch knows no such place to load an optimizer's state to.
+torch.serialization.register_package(
+    0, lambda storage: None, lambda storage, place: storage if place.startswith("cpu:") else None
+)
+
+
 class DiskFull(RuntimeError):
     """No room for a checkpoint; the one before it is as it was."""
 
