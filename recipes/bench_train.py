@@ -178,6 +178,10 @@ def _train(side: str, job: str, seed: int, max_steps: int, engine: str, folder: 
             model=model, args=args, reward_funcs=list(prepared.executor.rewards), train_dataset=Dataset.from_dict(columns),
             processing_class=chat.tokenizer, **tools,
         )  # fmt: skip
+        # TRL lists an environment's tools by the alphabet; the policy knows them in the order of the class.
+        names = [tool.__name__ for tool in tools_of(prepared.env)]
+        for listed in getattr(trainer, "_env_tools", {}).values():
+            listed.sort(key=lambda tool: names.index(tool.__name__))
     started = time.perf_counter() - began
 
     def quality(rows: list[Any]) -> float:
