@@ -6,7 +6,6 @@ Always true here: the checks are those of a real run; the tokenizer is loaded an
 from __future__ import annotations
 
 import math
-import time
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -24,6 +23,7 @@ from ..trainers.critic import Critic as ValueHead
 from ..trainers.estimate import EIGHT_BIT, FOUR_BIT, Batch, Critic, Memory, Precision, Shape, memory, shape_of, work
 from ..trainers.models import base_path, load_chat, model_shape
 from ..trainers.ppo_config import NOT_SHARDED, PPOConfig
+from .floors import matmul_speed
 from .launch import Shape as LaunchShape
 from .launch import find_shape
 from .ppo import critic_base, critic_lora
@@ -31,7 +31,6 @@ from .preflight import Job, check_model, prepare
 
 PROMPTS = 2
 """How many prompts are shown."""
-MATMUL_SECONDS = 0.2
 
 
 def report(config: RunConfig) -> str:
@@ -214,25 +213,3 @@ def size_text(count: float) -> str:
         if count < 1024:
             return f"{count:.1f} {unit}"
     return f"{count / 1024:.1f} GiB"
-
-
-def matmul_speed(width: int, seconds: float = MATMUL_SECONDS) -> float:
-    """Floating-point operations a second of a large matrix product here, measured for about `seconds`.
-
-    Args:
-        width: bytes of a number, 2 (bf16, on a GPU alone) or 4.
-    """
-    cuda = torch.cuda.is_available()
-    n, device = (4096, "cuda") if cuda else (512, "cpu")
-    a = torch.randn(n, n, device=device, dtype=torch.bfloat16 if cuda and width == 2 else torch.float32)
-    a @ a
-    count, began = 0, time.perf_counter()
-    while True:
-        for _ in range(4):
-            a @ a
-        if cuda:
-            torch.cuda.synchronize()
-        count += 4
-        passed = time.perf_counter() - began
-        if passed >= seconds:
-            return 2 * n**3 * count / passed

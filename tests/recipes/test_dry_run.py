@@ -6,7 +6,8 @@ import pytest
 import torch
 import yaml
 from journeyman.configs import BadInput
-from journeyman.recipes.dry_run import matmul_speed, report, size_text
+from journeyman.recipes.dry_run import report, size_text
+from journeyman.recipes.floors import matmul_speed
 from journeyman.scripts.random_base import make
 from journeyman.trainers.config import load_config
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
+from journeyman.recipes.random_models import COMMON, LIKE
 from journeyman.rollouts.chat import Chat
 from journeyman.rollouts.engine import Request, Sampling, complete_all
 from journeyman.rollouts.transformers_engine import TransformersEngine
-from journeyman.scripts.random_base import COMMON, LIKE, main
+from journeyman.scripts.random_base import main
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config
 
 # What each model's weights on the Hub add up to.
@@ -40,3 +43,10 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path, capsys):
         main([str(tmp_path)])
     assert end.value.code == 2
     assert "already there" in capsys.readouterr().err
+
+
+def test_rows_in_the_columns_of_gsm8k(tmp_path):
+    main(["--layers", "1", "--hidden", "64", "--rows", str(tmp_path / "rows"), str(tmp_path / "base")])
+    rows = [json.loads(line) for line in (tmp_path / "rows" / "train.jsonl").read_text().splitlines()]
+    assert len({row["question"] for row in rows}) == 512
+    assert all(row["answer"].rpartition("#### ")[2].isdigit() for row in rows)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from journeyman.recipes.bench_trainers import make_trainer, random_policy
-from journeyman.recipes.bench_update import Workload, batch_of, formula
 from journeyman.recipes.launch import SHAPES
+from journeyman.recipes.workload import Workload, batch_of, formula
 from journeyman.trainers import update
 from journeyman.trainers.packed import packed_logps
 from journeyman.trainers.prefix import CacheDropped, full_logits_head, shared_prefix_logps

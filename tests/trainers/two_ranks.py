@@ -8,7 +8,7 @@ os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 
 import torch
 from journeyman.recipes.bench_trainers import make_trainer, random_policy
-from journeyman.recipes.bench_update import Workload, batch_of
+from journeyman.recipes.workload import Workload, batch_of
 from trl.trainer.utils import split_tensor_dict
 
 WORK = Workload([40, 33, 21, 50], [3, 9, 12, 5] * 8, written=0.8, dead=0.5)
