@@ -8,6 +8,7 @@ checkpointing works. On a CPU the layout runs with a dense mask, which is for te
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -92,14 +93,20 @@ def _flex(
     module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: Any, scaling: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:  # fmt: skip
-    grouped = query.size(1) != key.size(1)
+    grouped, usual = query.size(1) != key.size(1), query.size(3) ** -0.5
+    if scaling is not None and not math.isclose(scaling, usual):
+        query = query * (scaling / usual)  # a number that is given would be a variable of the program
     if torch.is_tensor(attention_mask):
         out = torch.nn.functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=attention_mask, scale=scaling, enable_gqa=grouped
+            query, key, value, attn_mask=attention_mask, enable_gqa=grouped
         )
+    elif query.device.type == "cpu":
+        out = flex_attention(query, key, value, block_mask=attention_mask, enable_gqa=grouped)
     else:
-        attention = flex_attention if query.device.type == "cpu" else _compiled()
-        out = attention(query, key, value, block_mask=attention_mask, scale=scaling, enable_gqa=grouped)
+        for states in (query, key, value):  # heads and their size are constants of the kernels
+            torch._dynamo.mark_static(states, 1)
+            torch._dynamo.mark_static(states, 3)
+        out = _compiled()(query, key, value, block_mask=attention_mask, enable_gqa=grouped)
     return out.transpose(1, 2).contiguous(), None
 
 

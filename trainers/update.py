@@ -18,7 +18,8 @@ from trl.models.utils import _ForwardRedirection
 from .correction import Correction
 from .layout import Chunk, Limits, live_rows, plan
 from .packed import packed_logps
-from .prefix import CacheDropped, Head, full_logits_head, fused_head, shared_prefix_logps
+from .prefix import Head, full_logits_head, fused_head, shared_prefix_logps
+from .sharing import gradient_gap, why_not
 
 ROW_MEANS = ("grpo", "sapo", "luspo", "dr_grpo")
 """Losses that divide by the number of rows of a micro-batch."""
@@ -67,6 +68,8 @@ class LeanUpdate(Correction):
     limits: Limits = Limits()
     forwarded: int = 0
     """Tokens that went through the model in training so far, padding counted, on this rank."""
+    unshared = ""
+    """Why prompts are not shared, where the first try showed that they can't be."""
     pack_on_cpu = False
     """For tests: a dense mask over packed rows is slow."""
     also_read: Sequence[torch.Tensor] = ()
@@ -214,22 +217,31 @@ class LeanUpdate(Correction):
         self._checked = True
         chunk = next(chunk for chunk in chunks if chunk.shared)
         rows = tuple(row for row in chunk.rows if batch.first_of[row] == batch.first_of[chunk.rows[0]])
-
-        def both(inner: Any) -> tuple[torch.Tensor, torch.Tensor]:
-            return self._shared(inner, batch, rows)[0], self._plain(inner, batch, rows)[0]
-
-        try:
-            with torch.no_grad():
-                a, b = self._through(model, both)
-            mask = batch.mask[list(rows), -batch.keep :][:, : a.size(1)]
-            gap = float(((a - b).float().abs() * mask).max())
-            bound = 1e-3 if a.dtype == torch.float32 and not self.args.bf16 and not self.args.fp16 else 0.1
-            reason = "" if gap <= bound else f"its log-probs differ from the plain path's by {gap:.2g}"
-        except (CacheDropped, TypeError, ValueError, AttributeError, NotImplementedError) as error:
-            reason = str(error)
-        if reason:
+        ways = self._shared, self._plain
+        one, other = ((lambda way=way: self._through(model, lambda inner: way(inner, batch, rows)[0])) for way in ways)
+        width = max(1, *(batch.completion_lengths[row] for row in rows))
+        mask = batch.mask[list(rows), -batch.keep :][:, :width]
+        half = torch.bfloat16 if self.args.bf16 else torch.float16 if self.args.fp16 else None
+        dtype = half or next(model.parameters()).dtype
+        gradients = (lambda: self._gradient_gap(model, batch, rows[:2])) if self.packed else None
+        self.unshared = why_not(one, other, mask, dtype, gradients)
+        if self.unshared:
             self.limits = Limits(self.limits.tokens, self.limits.ratio, share=False)
-            log.warning("prompts are not shared in this run: %s", reason)
+            log.warning("prompts are not shared in this run: %s", self.unshared)
+
+    def _gradient_gap(self, model: Any, batch: Padded, rows: tuple[int, ...]) -> float:
+        """How far the gradients of a few rows of a group are apart, shared and not, on this rank alone; see `gradient_gap`."""
+        inner = self.accelerator.unwrap_model(model)
+
+        def loss(way: Any, rows: tuple[int, ...]) -> torch.Tensor:
+            with self.accelerator.autocast():
+                logps = way(inner, batch, rows)[0]
+            return (logps * batch.mask[list(rows), -batch.keep :][:, : logps.size(1)]).sum()
+
+        plain = (loss(self._plain, (row,)) for row in rows)  # one by one: in memory's favour
+        return gradient_gap(
+            [p for p in inner.parameters() if p.requires_grad], (loss(self._shared, each) for each in (rows,)), plain
+        )
 
 
 class Padded:
