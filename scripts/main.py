@@ -24,7 +24,7 @@ COMMANDS = (
 DESCRIPTION = """Train a small open model into a specialist at one job, prove on held-out work that it got better,
 and keep the adapter."""
 
-EPILOG = """jobs: a name (arithmetic, triage, lookup, gsm8k) or the path of a YAML file
+EPILOG = """jobs: a name (arithmetic, triage, lookup, courier, gsm8k) or the path of a YAML file
 exit codes: 0 done, 2 bad input, 75 stopped by a signal and resumable, 1 anything else"""
 
 
