@@ -20,6 +20,7 @@ from .critic import FILE, attach_critic, hidden_states
 from .grpo import Trainer
 from .layout import Chunk
 from .ppo_config import NOT_SHARDED, PPOConfig
+from .prefix import CacheDropped
 from .update import Padded, in_order, trimmed
 
 
@@ -35,6 +36,8 @@ class PPOTrainer(Credit, Trainer):
     _drift: tuple[float, int] = (0.0, 0)
     """KL to the policy that sampled, summed over the tokens of an accumulation window, and their number."""
     _stopped = False
+    _keeps_cache = True
+    """Whether the critic's backbone can share a prompt."""
 
     def __init__(
         self, model: Any, args: PPOConfig, *, lora: LoraConfig, critic_base: Any = None, **kwargs: Any
@@ -152,6 +155,9 @@ class PPOTrainer(Credit, Trainer):
             return logps, self._values_read()
         batch = Padded(ids, mask, C)
         chunks = self._plan(batch, share=not self._checkpointing(model))
+        if not self._checked and any(chunk.shared for chunk in chunks):
+            self._check_sharing(model, batch, chunks)
+            return self._both(model, ids, mask, C, policy)
 
         def values(inner: Any) -> tuple[torch.Tensor, ...]:
             return in_order([self._values(inner, batch, chunk) for chunk in chunks], chunks, C + 1)
@@ -176,8 +182,11 @@ class PPOTrainer(Credit, Trainer):
         lm = model if self.critic.lm is None else self.critic.lm
         alone = self.critic.lm is None and self.warming  # a policy that stays as it is
         head = self.critic.read_detached if alone else self.critic.read
-        if chunk.shared and not self._checkpointing(model):
-            return self._shared(lm, batch, chunk.rows, head)
+        if chunk.shared and self._keeps_cache and not self._checkpointing(model):
+            try:
+                return self._shared(lm, batch, chunk.rows, head)
+            except CacheDropped:  # a critic on another kind of model than the policy's, which was tried
+                self._keeps_cache = False
         return self._plain(lm, batch, chunk.rows, head)
 
     # -- the optimizer, and what a checkpoint holds

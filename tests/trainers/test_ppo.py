@@ -240,6 +240,29 @@ def test_a_shared_prompt_changes_nothing(ppo_trainer, hand_made, critic):
         assert relative(ours, found[False][what]) <= 1e-5, what
 
 
+def without_cache(lm):
+    inner = lm.get_base_model()
+    forward = inner.forward
+    inner.forward = lambda *args, past_key_values=None, **kwargs: forward(*args, **{**kwargs, "use_cache": False})
+
+
+@pytest.mark.parametrize("dropping", ["neither", "policy", "critic"])
+def test_on_policy_prompts_are_shared_where_both_models_keep_a_cache(ppo_trainer, hand_made, dropping):
+    """One epoch: nothing needs the policy's log-probs before the update, and the first pass is the critic's alone."""
+    trainer = ppo_trainer(critic="model", num_generations=4, num_iterations=1)
+    plain = ppo_trainer(critic="model", num_generations=4, num_iterations=1)
+    plain.limits = Limits(plain.limits.tokens, share=False)
+    model = trainer.model
+    if dropping != "neither":
+        without_cache(model if dropping == "policy" else model.critic.lm)
+    ours, theirs = (batch_of(one, *hand_made(24, group=4, prompt=(24, 40))) for one in (trainer, plain))
+
+    assert "old_per_token_logps" not in ours and relative(ours["old_values"], theirs["old_values"]) <= 1e-5
+    for a, b in zip(gradients(trainer, ours).values(), gradients(plain, theirs).values(), strict=True):
+        assert relative(a, b) <= 1e-5
+    assert (trainer.limits.share, trainer._keeps_cache) == (dropping != "policy", dropping != "critic")
+
+
 @pytest.mark.parametrize("critic", CRITICS)
 @pytest.mark.parametrize("group", [1, 4])
 def test_gradient_checkpointing_changes_nothing(ppo_trainer, hand_made, critic, group):
