@@ -165,10 +165,11 @@ def _ready(sides: Mapping[str, Side], order: Mapping[str, Any]) -> dict[str, dic
     for side in sides.values():
         side.tell(**order)
     built = {name: side.answer() for name, side in sides.items()}
+    print(f"built: {', '.join(built)}", file=sys.stderr)
     for side in sides.values():
         side.tell()
-    for side in sides.values():
-        side.answer()
+    for name, side in sides.items():
+        print(f"warm: {name}, {side.answer()['seconds']:.3f} s", file=sys.stderr)
     return built
 
 
