@@ -36,15 +36,18 @@ def adapter_state(model: Any) -> dict[str, torch.Tensor]:
 def at_scale_one(model: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """The adapter of `model` (PEFT) as (configuration, tensors) with every layer's scale multiplied into its `lora_B`.
 
-    Engines read `lora_alpha` and `r`, and vLLM nothing of `alpha_pattern`: at scale 1 there is nothing to misread. Linear layers
-    alone; the `lora_A` are the model's own where they are on the CPU, to be read and not written.
+    Engines read `lora_alpha` and `r`, and vLLM nothing of `alpha_pattern`: at scale 1 there is nothing to misread. Over a base
+    of 16 bits the tensors are rounded to its dtype, once, as an engine would on loading them: half the bytes. Linear layers
+    alone; the `lora_A` may be the model's own, to be read and not written.
     """
     config, state = model.peft_config["default"].to_dict(), {}
     for name, layer in model.named_modules():
         if isinstance(layer, LoraLayer) and "default" in layer.lora_A:
             A, B = (whole(part["default"].weight).detach() for part in (layer.lora_A, layer.lora_B))
-            state[f"{name}.lora_A.weight"] = A.cpu().contiguous()
-            state[f"{name}.lora_B.weight"] = (B * layer.scaling["default"]).cpu().contiguous()
+            base = layer.get_base_layer().weight.dtype
+            dtype = base if base.is_floating_point and base.itemsize == 2 else A.dtype  # what an engine computes in
+            state[f"{name}.lora_A.weight"] = A.to(dtype).cpu().contiguous()
+            state[f"{name}.lora_B.weight"] = (B * layer.scaling["default"]).to(dtype).cpu().contiguous()
     one = {"lora_alpha": config["r"], "alpha_pattern": config["rank_pattern"], "use_rslora": False}
     return {**config, **one}, state
 

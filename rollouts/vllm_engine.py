@@ -2,7 +2,7 @@
 
 Always true here: ids go in and the sampled ids and their log-probs come out (`processed_logprobs`: after temperature and cuts);
 the base is vLLM's own copy; how the adapter gets in is the business of a `vllm_sync` way; a prefix cached under one version
-is never read under another, and the first request of each version proves it.
+is never read under another, and the first request of each version proves it. Written against vLLM 0.24 to 0.31.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from .vllm_sync import AdapterSync, MergedSync
 
 CPU_CACHE_BYTES = 2**30
 """Of the key-value cache on a CPU, unless the options say otherwise."""
+GPU_BATCHED_TOKENS = 8192
+"""Tokens of a step of vLLM's scheduler on a GPU, likewise, so that a batch's prompts are read in few; its default is 2,048."""
 
 
 class VllmEngine(Stepping):
@@ -56,7 +58,7 @@ class VllmEngine(Stepping):
         self._eos = sorted(set(eos_ids))
         self._began: dict[int, float] = {}
         self._sampling: dict[Sampling, Any] = {}
-        self._fresh = True
+        self._fresh, self._first = True, -1
         self.llm = _started(
             {
                 "model": path, "dtype": dtype, "max_num_seqs": rows, "logprobs_mode": "processed_logprobs", "seed": 0,
@@ -77,6 +79,8 @@ class VllmEngine(Stepping):
             logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY,
         )  # fmt: skip
         self._began[number] = time.perf_counter()
+        if self._fresh:
+            self._fresh, self._first = False, number
         prompt = {"prompt_token_ids": list(request.prompt_ids)}
         self.llm.add_request(str(number), prompt, params, lora_request=self.way.lora_request)
 
@@ -93,21 +97,20 @@ class VllmEngine(Stepping):
                 continue
             number, made = int(output.request_id), output.outputs[0]
             ids, cached = list(made.token_ids), output.num_cached_tokens or 0
-            self._check_fresh(cached)
+            if number == self._first and cached:
+                raise self._stale(cached)
             logprobs = [entry[token].logprob for token, entry in zip(ids, made.logprobs, strict=True)]
             reason = StopReason.EOS if made.finish_reason == "stop" else StopReason.LENGTH
             latency = time.perf_counter() - self._began.pop(number)
             finished.append((number, Completion(ids, logprobs, reason, cached, 0.0, latency)))
         return finished
 
-    def _check_fresh(self, cached: int) -> None:
+    def _stale(self, cached: int) -> SyncFailed:
         """Nothing was computed under this version before its first request, so nothing can have been cached for it."""
-        if self._fresh and cached:
-            raise SyncFailed(
-                f"stale prefix cache: the first request under policy version {self.policy_version} read {cached} tokens that "
-                "were cached under another; the engine must start each version with an empty cache (reset_prefix_cache)"
-            )
-        self._fresh = False
+        return SyncFailed(
+            f"stale prefix cache: the first request under policy version {self.policy_version} read {cached} tokens that "
+            "were cached under another; the engine must start each version with an empty cache (reset_prefix_cache)"
+        )
 
     def sync(self, model: Any, version: int) -> None:
         """See `Engine.sync`; nothing moves where this version is loaded already.
@@ -155,6 +158,8 @@ def _started(options: dict[str, Any]) -> Any:
         options.setdefault("enforce_eager", True)  # compiling takes longer than it saves on a model for a CPU
         # A part of a prompt that is read alone takes back its random number, which no generator on a CPU can.
         options.setdefault("enable_chunked_prefill", False)
+    else:
+        options.setdefault("max_num_batched_tokens", GPU_BATCHED_TOKENS)
     if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
         options.setdefault("distributed_executor_backend", "external_launcher")
     from vllm.engine.arg_utils import EngineArgs

@@ -96,14 +96,14 @@ class MergedSync:
     def attach(self, llm: Any) -> None:
         """The engine has started."""
         self._llm = llm
-        self._engine = llm.model_executor.driver_worker.model_runner.model
+        self._engine = llm.model_executor.driver_worker.model_runner.get_model()  # without what captures CUDA graphs
 
     @torch.no_grad()
     def push(self, model: Any) -> int:
         """Write the merged weights of every adapted layer of `model` (PEFT); returns their bytes.
 
         Raises:
-            SyncFailed: a layer has no writable counterpart in the engine.
+            SyncFailed: a layer has no writable counterpart in the engine, or what it has cached can't be forgotten.
         """
         if self._model is not model:
             self._model = model
@@ -114,7 +114,8 @@ class MergedSync:
             ]
         for layer, target in self._places:
             merge_into(target, layer)
-        self._llm.reset_prefix_cache()
+        if not self._llm.reset_prefix_cache():
+            raise SyncFailed("merged mode: vLLM did not forget what it cached under the weights before (reset_prefix_cache)")
         return sum(target.nbytes for _, target in self._places)
 
     def close(self) -> None:
