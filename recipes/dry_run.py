@@ -20,7 +20,20 @@ from ..envs.core import tools_of
 from ..trainers.callbacks import time_text
 from ..trainers.config import RunConfig
 from ..trainers.critic import Critic as ValueHead
-from ..trainers.estimate import EIGHT_BIT, FOUR_BIT, Batch, Critic, Memory, Precision, Shape, memory, shape_of, work
+from ..trainers.estimate import (
+    CALL_SECONDS,
+    EIGHT_BIT,
+    FOUR_BIT,
+    GPU_CALL_SECONDS,
+    Batch,
+    Critic,
+    Memory,
+    Precision,
+    Shape,
+    memory,
+    shape_of,
+    work,
+)  # fmt: skip
 from ..trainers.models import base_path, load_chat, model_shape
 from ..trainers.ppo_config import NOT_SHARDED, PPOConfig
 from .floors import matmul_speed
@@ -56,7 +69,8 @@ def report(config: RunConfig) -> str:
         raise BadInput(f"{launch.path}: {NOT_SHARDED}")
     need = memory(shape, batch, precision, args.gradient_checkpointing, launch.processes if sharded else 1, critic)
     speed = matmul_speed(precision.compute)
-    seconds = work(shape, batch, args.gradient_checkpointing, critic).seconds(speed)
+    call = GPU_CALL_SECONDS if torch.cuda.is_available() else CALL_SECONDS
+    seconds = work(shape, batch, args.gradient_checkpointing, critic).seconds(speed, call)
     tools = tools_of(job.env)
     prompts = [chat.text(row["prompt"], tools) for row in job.train[:PROMPTS]]
     parts = [

@@ -44,8 +44,9 @@ def at_scale_one(model: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     for name, layer in model.named_modules():
         if isinstance(layer, LoraLayer) and "default" in layer.lora_A:
             A, B = (whole(part["default"].weight).detach() for part in (layer.lora_A, layer.lora_B))
-            base = layer.get_base_layer().weight.dtype
-            dtype = base if base.is_floating_point and base.itemsize == 2 else A.dtype  # what an engine computes in
+            dtype: Any = layer.get_base_layer().weight.dtype
+            if not dtype.is_floating_point or dtype.itemsize != 2:  # else an engine computes in it
+                dtype = A.dtype
             state[f"{name}.lora_A.weight"] = A.to(dtype).cpu().contiguous()
             state[f"{name}.lora_B.weight"] = (B * layer.scaling["default"]).to(dtype).cpu().contiguous()
     one = {"lora_alpha": config["r"], "alpha_pattern": config["rank_pattern"], "use_rslora": False}
