@@ -1,7 +1,7 @@
 """`journeyman bench update`: one policy update beside stock TRL's, on the same rollouts.
 
-Always true here: both sides are trainers in processes of their own that take turns; each computes its gradient with its own
-`_compute_loss` over the same padded generation batch, advantages and masks, with importance sampling correction off; the peer
+Always true here: both sides are trainers that take turns, on a CPU in processes of their own; each computes its gradient with its
+own `_compute_loss` over the same padded generation batch, advantages and masks, with importance sampling correction off; the peer
 runs at the fastest of its per-device batch sizes, ours at the fastest that takes no more memory than that. The gradients are
 compared as they are. A setting's first pass is not timed on a GPU, and the floor of the work stands beside what was measured.
 """
@@ -12,18 +12,17 @@ import json
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..configs import BadInput
 from ..trainers.estimate import Shape
-from .bench_side import Side, serve
+from .bench_side import Side
 from .floors import update_flops
 from .random_models import LIKE
-from .workload import G, Workload, batch_of, formula, workload
+from .update_side import Here
+from .workload import G, Workload, formula, workload
 
 GROUPS = {"rag": 4, "agent": 8, "math": 16}
 TOKENS = 40_000
@@ -31,7 +30,7 @@ TOKENS = 40_000
 BATCHES = (1, 2, 4, 8, 16, 32)
 """Per-device batch sizes that the peer may choose from."""
 FILLS = 8192
-"""Tokens of a micro-batch below which a GPU waits for its next kernel: smaller ones are not tried there."""
+"""Tokens of a micro-batch below which a GPU waits for its next kernel: the peer is tried with the two smallest that have them."""
 
 
 def _groups(shape: str, work: Workload, device: str) -> int:
@@ -60,7 +59,7 @@ def run(
             raise BadInput(
                 f"--model: there is no folder '{name}', and no architecture of that name ({', '.join(LIKE)})"
             )
-    ours, peer = (Side("journeyman.recipes.bench_update", name) for name in ("ours", "peer"))
+    ours, peer = _sides()
     results = []
     for name in models:
         ours.tell(model=name)  # both get ready at once
@@ -78,15 +77,22 @@ def run(
     return results[0] if len(results) == 1 else results
 
 
-def _compared(ours: Side, peer: Side, shape: str, groups: int, rounds: int, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _sides() -> tuple[Any, Any]:
+    """Processes of their own, so that their memory can be told apart; on a GPU, whose allocator tells, two sides of this one."""
+    import torch
+
+    if torch.cuda.is_available():
+        return Here("ours"), Here("peer")
+    ours, peer = (Side("journeyman.recipes.update_side", name) for name in ("ours", "peer"))
+    return ours, peer
+
+
+def _compared(ours: Any, peer: Any, shape: str, groups: int, rounds: int, facts: Mapping[str, Any]) -> dict[str, Any]:
     """One shape, both sides: their settings chosen, then rounds in turns."""
 
-    def step(side: Side, batch: int, gradient: Path | None = None) -> dict[str, Any]:
+    def step(side: Any, batch: int, gradient: Path | None = None) -> dict[str, Any]:
         order = {"shape": shape, "groups": groups, "batch": batch, "gradient": str(gradient or "")}
-        found = side.ask(**order)
-        if found.get("out_of_memory"):  # the other side's allocator may hold what is missing
-            (peer if side is ours else ours).ask(release=True)
-            found = side.ask(**order)
+        found: dict[str, Any] = side.ask(**order)
         label = "ours" if side is ours else "stock"
         took = "out of memory" if found.get("out_of_memory") else f"{found['seconds']:.3f} s"
         print(f"{shape} {label}, micro-batch {batch}: {took}", file=sys.stderr, flush=True)
@@ -97,7 +103,7 @@ def _compared(ours: Side, peer: Side, shape: str, groups: int, rounds: int, fact
     whole = [size for size in sizes if size >= G]  # groups stay whole
     if facts["device"] != "cpu":
         longest = max(work.prompts) + max(work.completions)
-        sizes = [size for size in sizes if size * longest >= FILLS] or sizes[-1:]
+        sizes = [size for size in sizes if size * longest >= FILLS][:2] or sizes[-1:]
     with tempfile.TemporaryDirectory() as folder:
         mine, *theirs = (Path(folder) / f"{name}.pt" for name in ("ours", "peer", "again"))
         trial = _tried(sizes, lambda size: step(peer, size, theirs[min(sizes.index(size), 1)]))
@@ -125,7 +131,7 @@ def _compared(ours: Side, peer: Side, shape: str, groups: int, rounds: int, fact
         floors = [update_flops(form, work.prompts, work.completions, G, way) / facts["flops"] for way in (True, False)]
         result.update(
             floor_s=floors[0], of_floor=floors[0] / a, floor_unshared_s=floors[1], peer_of_its_floor=floors[1] / b,
-            tflops=facts["flops"] / 1e12, weights=facts["bytes"],
+            tflops=facts["flops"] / 1e12,
         )  # fmt: skip
     return result
 
@@ -176,126 +182,3 @@ def _relative(ours: Path, peer: Path) -> float:
 
     a, b = (torch.load(path) for path in (ours, peer))
     return float((a - b).norm() / b.norm())
-
-
-class _Updates:
-    """A side's process: a trainer on the model of the last order that named one, and updates to order."""
-
-    def __init__(self, side: str) -> None:
-        self.side, self.trainer, self.base, self.forwarded = side, None, 0, 0
-        self._batches: dict[tuple[str, int], dict[str, Any]] = {}
-        self._warm: set[tuple[str, int]] = set()
-
-    def __call__(self, order: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer an order."""
-        if "release" in order:
-            self._release()
-            return {}
-        return self.take(order["model"]) if "model" in order else self.update(order)
-
-    def take(self, name: str) -> dict[str, Any]:
-        """Build the trainer; says what the model is, and on a GPU how fast that multiplies matrices."""
-        import torch
-
-        from .bench_trainers import make_trainer, reset_peak
-        from .floors import matmul_speed
-
-        self.trainer, self._batches, self._warm = None, {}, set()
-        self._release()
-        given = {"model": _adapted(name)} if name in LIKE else {"folder": name or None}
-        self.trainer = trainer = make_trainer(self.side, **given)
-        device = trainer.accelerator.device
-        trainer.model.get_base_model().get_input_embeddings().register_forward_hook(self._count)
-        facts = {"device": "cpu", "flops": 0.0, "shape": asdict(_shape(trainer.model))}
-        if device.type == "cuda":
-            facts |= {"device": torch.cuda.get_device_name(), "flops": matmul_speed(2) if self.side == "ours" else 0.0}
-            self._release()
-        self.base = reset_peak(device)  # the model and what Python holds
-        return {**facts, "bytes": self.base}
-
-    def _count(self, module: Any, args: Any, out: Any) -> None:
-        self.forwarded += args[0].numel()
-
-    def update(self, order: Mapping[str, Any]) -> dict[str, Any]:
-        """One update in micro-batches of `batch` rows: seconds, peak bytes above the model's, forwarded tokens."""
-        import torch
-
-        from .bench_trainers import peak_memory, reset_peak
-
-        trainer = self.trainer
-        assert trainer is not None
-        device, key = trainer.accelerator.device, (order["shape"], order["groups"])
-        if key not in self._batches:
-            self._batches[key] = batch_of(workload(*key), trainer.model.config.vocab_size, str(device))
-        batch, cuda = self._batches[key], device.type == "cuda"
-        setting = (order["shape"], order["batch"]) if cuda else ("", 0)
-        try:
-            for timed in (True,) if setting in self._warm else (False, True):
-                trainer.model.zero_grad(set_to_none=True)
-                self.forwarded = 0
-                reset_peak(device)
-                if cuda:
-                    torch.cuda.synchronize()
-                began = time.perf_counter()
-                self._accumulate(batch, order["batch"])
-                if cuda:
-                    torch.cuda.synchronize()
-                seconds = time.perf_counter() - began if timed else 0.0
-        except torch.OutOfMemoryError:
-            trainer.model.zero_grad(set_to_none=True)
-            self._release()
-            return {"out_of_memory": True}
-        self._warm.add(setting)
-        peak = peak_memory(device) - self.base
-        if order["gradient"]:
-            grads = [p.grad.flatten().cpu() for _, p in sorted(trainer.model.named_parameters()) if p.grad is not None]
-            torch.save(torch.cat(grads), order["gradient"])
-        trainer.model.zero_grad(set_to_none=True)
-        return {"seconds": seconds, "peak": peak, "tokens": self.forwarded, "sharing": getattr(trainer, "unshared", "")}
-
-    def _accumulate(self, batch: dict[str, Any], rows: int) -> None:
-        from trl.trainer.utils import split_tensor_dict
-
-        trainer: Any = self.trainer
-        steps = len(batch["advantages"]) // rows
-        trainer.args.steps_per_generation = trainer.current_gradient_accumulation_steps = steps
-        for part in split_tensor_dict(batch, steps):
-            trainer.accelerator.backward(trainer._compute_loss(trainer.model, part))
-
-    def _release(self) -> None:
-        """Give back what the allocator keeps; it is warm no more."""
-        import gc
-
-        import torch
-
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-            self._warm.clear()
-
-
-def _adapted(name: str) -> Any:
-    """A random model of a published architecture with the presets' LoRA, which already does something."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-
-    from .random_models import random_model
-
-    lora = LoraConfig(task_type="CAUSAL_LM", r=32, lora_alpha=64, target_modules="all-linear")
-    model = get_peft_model(random_model(name), lora)
-    for key, parameter in sorted(model.named_parameters()):
-        if "lora_B" in key:
-            torch.nn.init.normal_(parameter, std=0.02)
-    return model
-
-
-def _shape(model: Any) -> Shape:
-    from ..trainers.estimate import shape_of
-
-    adapter = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    whole = sum(p.numel() for p in model.parameters()) - adapter
-    return shape_of(model.config, whole, adapter)
-
-
-if __name__ == "__main__":
-    serve(_Updates(sys.argv[1]))

@@ -6,6 +6,7 @@ above 1 is better). docs/benchmarks.md holds the figures that were measured.
     journeyman bench update --shape rag   one policy update beside stock TRL's: rag, agent, math, or P/C such as 256/64
     journeyman bench ppo                  a PPO step, by kind of critic, beside a GRPO step on the same tokens, and TRL 1.12's
     journeyman bench train                seconds until a run has gained 0.12 on validation, beside stock TRL
+    journeyman bench step                 whole steps over vLLM beside stock TRL's over its own: P/C such as 256/1024
     journeyman bench sync                 from an optimizer step to the first tokens under it, beside stock TRL's sync
     journeyman bench rewards              a trivial reward beside TRL's loop, and misbehaving ones in both
     journeyman bench mathematics          answers judged beside math-verify
@@ -18,7 +19,7 @@ from __future__ import annotations
 import argparse
 
 HELP = "side-by-side benchmarks"
-BENCHES = ("update", "ppo", "train", "sync", "rewards", "mathematics", "sandbox", "rollout")
+BENCHES = ("update", "ppo", "train", "step", "sync", "rewards", "mathematics", "sandbox", "rollout")
 OPTIONS = (
     "rounds", "shape", "groups", "model", "share", "batch", "peer", "job", "max_steps", "ballast_gb", "verifiers", "engine",
     "dtype",

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from journeyman.scripts.bench_command import BENCHES
+from journeyman.scripts.random_base import make
 
 SMALL = {
     "update": ["--shape", "40/8", "--groups", "2", "--rounds", "1"],
@@ -14,6 +15,7 @@ SMALL = {
     "mathematics": ["--rounds", "1"],
     "sandbox": ["--rounds", "1", "--ballast-gb", "0"],
     "rollout": ["--rounds", "1", "--groups", "1"],
+    "step": ["--shape", "40/8", "--groups", "1", "--rounds", "1"],
     "sync": ["--shape", "3m", "--rounds", "1"],
 }
 WITH_VLLM = [
@@ -23,9 +25,12 @@ WITH_VLLM = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", [pytest.param(b, marks=WITH_VLLM if b == "sync" else ()) for b in BENCHES])
-def test_a_benchmark_ends_in_one_json_line(cli, tiny, tiny_base, what):
+@pytest.mark.parametrize("what", [pytest.param(b, marks=WITH_VLLM if b in ("sync", "step") else ()) for b in BENCHES])
+def test_a_benchmark_ends_in_one_json_line(cli, tiny, tiny_base, what, tmp_path):
     words = [*SMALL[what], *(["--job", str(tiny)] if what == "train" else [])]
+    if what == "step":
+        make(tmp_path / "base", num_hidden_layers=1, hidden_size=64)
+        words += ["--model", str(tmp_path / "base")]
     done = cli("bench", what, *words, OMP_NUM_THREADS="1", timeout=550)
     assert done.code == 0, done.err
     found = json.loads(done.out.strip().splitlines()[-1])
@@ -46,6 +51,9 @@ def test_a_benchmark_ends_in_one_json_line(cli, tiny, tiny_base, what):
     if what == "sync":
         assert found["drift"]["merged"] == 0 < found["drift"]["peer"]
         assert found["bytes"]["adapter"] < found["bytes"]["merged"] < found["bytes"]["peer"]
+    if what == "step":
+        assert set(found["sides"]) == {"peer", "adapter", "merged"} and found["best"] in ("adapter", "merged")
+        assert all(side["tokens"] == 64 and side["sync"] > 0 for side in found["sides"].values())
     if what == "train":
         assert len(found["heldout"]["ours"]) == len(found["heldout"]["peer"]) == 1
 
