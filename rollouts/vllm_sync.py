@@ -115,7 +115,9 @@ class MergedSync:
         for layer, target in self._places:
             merge_into(target, layer)
         if not self._llm.reset_prefix_cache():
-            raise SyncFailed("merged mode: vLLM did not forget what it cached under the weights before (reset_prefix_cache)")
+            raise SyncFailed(
+                "merged mode: vLLM did not forget what it cached under the weights before (reset_prefix_cache)"
+            )
         return sum(target.nbytes for _, target in self._places)
 
     def close(self) -> None:

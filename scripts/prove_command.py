@@ -22,7 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own flags."""
     parser.add_argument("job", metavar="JOB", help="a shipped job's name or the path of a YAML file")
     parser.add_argument(
-        "--recipe", default=None, choices=["grpo", "ppo"], help="how it is learned (default: what the file says, or grpo)"
+        "--recipe",
+        default=None,
+        choices=["grpo", "ppo"],
+        help="how it is learned (default: what the file says, or grpo)",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of all three runs (default: 0)")
     parser.add_argument("--output", default=None, metavar="FOLDER", help="default: runs/prove-JOB-RECIPE-seedN")

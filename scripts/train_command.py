@@ -22,7 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own flags."""
     parser.add_argument("job", metavar="CONFIG", help="a shipped job's name or the path of a YAML file")
     parser.add_argument(
-        "--recipe", default=None, choices=["grpo", "ppo", "sft"], help="how it is learned (default: what the file says, or grpo)"
+        "--recipe",
+        default=None,
+        choices=["grpo", "ppo", "sft"],
+        help="how it is learned (default: what the file says, or grpo)",
     )
     parser.add_argument(
         "--resume", default="auto", choices=["auto", "never"],
