@@ -60,7 +60,7 @@ def same_end(run, undisturbed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("critic", "steps"), [("adapter", (3, 15)), ("head", (9,))])
+@pytest.mark.parametrize(("critic", "steps"), [("adapter", (15,)), ("head", (9,))])
 def test_killed_in_the_middle_of_an_epoch_it_ends_where_the_undisturbed_run_ends(
     job, tiny_base, tmp_path, critic, steps
 ):
@@ -72,9 +72,9 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_where_the_undisturbed_run_ends
 
 @pytest.mark.slow
 def test_killed_at_random_moments_too(job, tiny_base, tmp_path):
-    found = driven(job(), tmp_path, "kills", 1, 3)
+    found = driven(job(), tmp_path, "kills", 1, 1)
 
-    assert found["kills"] == 3
+    assert found["kills"] == 1
     for run in found["runs"]:
         same_end(Path(run), Path(found["undisturbed"]))
 
