@@ -14,8 +14,6 @@ import psutil
 import torch
 from peft import LoraConfig, get_peft_model
 
-from ..configs import BadInput
-from ..configs.read import read_yaml
 from ..envs.core import tools_of
 from ..trainers.callbacks import time_text
 from ..trainers.config import RunConfig
@@ -35,7 +33,8 @@ from ..trainers.estimate import (
     work,
 )  # fmt: skip
 from ..trainers.models import base_path, load_chat, model_shape
-from ..trainers.ppo_config import NOT_SHARDED, PPOConfig
+from ..trainers.ppo_config import PPOConfig
+from ..trainers.tensors import reused
 from .floors import matmul_speed
 from .launch import Shape as LaunchShape
 from .launch import find_shape
@@ -54,7 +53,7 @@ def report(config: RunConfig) -> str:
     """
     launch = find_shape(config.job.accelerate)
     here, notes = _planned(config)
-    job = prepare(here, launch.processes)
+    job = prepare(here, launch.processes, launch.sharded)
     path = base_path(config, job.env)
     chat = load_chat(config, path)
     args = here.arguments()
@@ -64,10 +63,8 @@ def report(config: RunConfig) -> str:
     shape = _shape(model, config.lora)
     batch = _batch(config, args, job, launch.processes, _longest(chat, job))
     precision = _precision(config, args)
-    sharded = read_yaml(launch.path).get("distributed_type") in ("FSDP", "DEEPSPEED")
-    if sharded and critic is not None:
-        raise BadInput(f"{launch.path}: {NOT_SHARDED}")
-    need = memory(shape, batch, precision, args.gradient_checkpointing, launch.processes if sharded else 1, critic)
+    shards = launch.processes if launch.sharded else 1
+    need = memory(shape, batch, precision, args.gradient_checkpointing, shards, critic)
     speed = matmul_speed(precision.compute)
     call = GPU_CALL_SECONDS if torch.cuda.is_available() else CALL_SECONDS
     seconds = work(shape, batch, args.gradient_checkpointing, critic).seconds(speed, call)
@@ -118,12 +115,11 @@ def _critic(config: RunConfig, args: PPOConfig, path: str) -> Critic:
     policy = model_shape(config, path)
     other = critic_base(config, args, policy, model_shape)
     head = sum(p.numel() for p in ValueHead((other or policy).config.get_text_config().hidden_size).parameters())
-    reused = args.gradient_accumulation_steps % ((args.steps_per_generation or 1) * args.num_iterations) != 0
     penalty = args.kl_coef > 0
     if args.critic == "head":  # its values come with the policy's log-probs, or take a pass of the policy
         return Critic(head, passes=1 + penalty)
     backbone = _shape(other or policy, critic_lora(config, args))
-    return Critic(head + backbone.adapter, backbone, other is not None, (reused or penalty) + penalty)
+    return Critic(head + backbone.adapter, backbone, other is not None, (penalty or reused(args)) + penalty)
 
 
 def _batch(config: RunConfig, args: Any, job: Job, processes: int, prompt: int) -> Batch:

@@ -20,6 +20,7 @@ from ..evals.replay import Change, Reproduction, change, group_size, reproductio
 from ..rewards.core import Reward
 from ..rewards.entries import read_rewards
 from ..rollouts.record import Rollout, read_records
+from ..rollouts.scoring import STEP_REWARDS
 from ..trainers.advantages import advantages
 
 STEMS = {"train": "train", "validation": "validation", "heldout": "heldout-after"}
@@ -111,6 +112,11 @@ def _changed(
     if replaces is not None and (replaces not in names or len(new) != 1):
         raise BadInput(f"the run has no reward '{replaces}'{nearest(replaces, names)} that one --reward could replace (it has "
                        f"{', '.join(names)})")  # fmt: skip
+    old = np.array([reward.weight for reward in own])
+    if any(
+        STEP_REWARDS in rollout.rewards for rollout in rollouts
+    ):  # what the environment paid per turn stays what it was
+        names, old = [*names, STEP_REWARDS], np.append(old, 1.0)
     place = {replaces or reward.name: f for f, reward in enumerate(new)}
     before, after = [], []
     added = [f for name, f in place.items() if name not in names]
@@ -119,7 +125,6 @@ def _changed(
         before.append(recorded)
         kept = [fresh[:, place[name]] if name in place else recorded[:, f] for f, name in enumerate(names)]
         after.append(np.column_stack([*kept, *(fresh[:, f] for f in added)]))
-    old = np.array([reward.weight for reward in own])
     # The run's weight stays with the place; an added reward brings its own.
     weights = (old, np.concatenate([old, [new[f].weight for f in added]]))
     size = group_size(rollouts)

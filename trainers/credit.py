@@ -18,6 +18,7 @@ from ..rollouts.record import Rollout, StopReason
 from .critic import Critic
 from .gae import explained_variance, gae, token_rewards
 from .ppo_config import PPOConfig
+from .tensors import joined, reused
 
 CUT_OFF = {StopReason.LENGTH, StopReason.CONTEXT, StopReason.TURNS, StopReason.TIMEOUT}
 """Ends that are a limit's, not the policy's."""
@@ -30,7 +31,6 @@ class Credit:
     accelerator: Any
     model: Any
     critic: Critic
-    num_iterations: int
     shuffle_rewards: bool
     kl_coef: float
     _metrics: Any
@@ -89,24 +89,21 @@ class Credit:
 
     def _fixed_logps(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         """`values` [B, C + 1] on the CPU, and log-probs of the policy that sampled and of the reference where they are needed."""
-        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
-        mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
-        C, penalty = batch["completion_ids"].size(1), self.kl_coef > 0
-        steps = self.args.gradient_accumulation_steps
-        reused = steps % ((self.args.steps_per_generation or 1) * self.num_iterations) != 0
-        fixed = {}
+        penalty, fixed = self.kl_coef > 0, {}
         kwargs: Any = self.args.gradient_checkpointing_kwargs
         policy, critic = (
             disable_gradient_checkpointing(lm, kwargs) for lm in (self.model, self.critic.lm or self.model)
         )
         with torch.no_grad(), policy, critic:  # either would drop the cache of a shared prompt
-            logps, values = self._both(self.model, ids, mask, C, policy=reused or penalty)
+            logps, values = self._both(self.model, batch, policy=penalty or reused(self.args))
             if logps is not None:
                 fixed["old_per_token_logps"] = logps
             if penalty:
                 with use_adapter(self.accelerator.unwrap_model(self.model), adapter_name=None):
                     self._reading = False
-                    fixed["ref_per_token_logps"] = self._get_per_token_logps_and_entropies(self.model, ids, mask, C)[0]
+                    fixed["ref_per_token_logps"] = self._get_per_token_logps_and_entropies(self.model, *joined(batch))[
+                        0
+                    ]
                     self._reading = True
         return {**fixed, "values": values.cpu()}
 

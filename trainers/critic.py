@@ -44,14 +44,15 @@ class Critic(nn.Module):
             values: torch.Tensor = self.head(hidden_BTH.float()).squeeze(-1)
         return values
 
-    def read(self, lm: Any, inputs: dict[str, Any], labels_BC: torch.Tensor) -> tuple[torch.Tensor]:
-        """A `Head` of `prefix.py`: values [B, C + 1], before each of C tokens and after the last."""
-        hidden_BTH = decoder(lm)(**inputs).last_hidden_state
-        return (self.value(hidden_BTH[:, -labels_BC.size(1) :]),)
+    def read(
+        self, lm: Any, inputs: dict[str, Any], labels_BC: torch.Tensor, detached: bool = False
+    ) -> tuple[torch.Tensor]:
+        """A `Head` of `prefix.py`: values [B, C + 1], before each of C tokens and after the last.
 
-    def read_detached(self, lm: Any, inputs: dict[str, Any], labels_BC: torch.Tensor) -> tuple[torch.Tensor]:
-        """The same, with a gradient for the head alone."""
-        with torch.no_grad():
+        Args:
+            detached: with a gradient for the head alone.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not detached):
             hidden_BTH = decoder(lm)(**inputs).last_hidden_state
         return (self.value(hidden_BTH[:, -labels_BC.size(1) :]),)
 

@@ -42,7 +42,7 @@ from .checkpoints import SafeCheckpoints
 from .layout import dealt
 from .refill import dead_groups, other_rows, swap
 from .rolling import context_length
-from .tensors import tensors
+from .tensors import joined, reused, tensors
 from .update import LeanUpdate, live_of, selected
 
 
@@ -304,15 +304,12 @@ class Trainer(LeanUpdate, SafeCheckpoints, RollsAhead, GRPOTrainer):
         part = selected(batch, live, rows)
 
         def logps(model: Any) -> torch.Tensor:
-            ids = torch.cat([part["prompt_ids"], part["completion_ids"]], dim=1)
-            mask = torch.cat([part["prompt_mask"], part["completion_mask"]], dim=1)
-            known = self._get_per_token_logps_and_entropies(model, ids, mask, part["completion_ids"].size(1))[0]
+            known = self._get_per_token_logps_and_entropies(model, *joined(part))[0]
             return known.new_zeros(rows, known.size(1)).index_copy(0, torch.tensor(live, device=known.device), known)
 
         fixed = {}
-        reused = self.args.gradient_accumulation_steps % (self.args.steps_per_generation * self.num_iterations) != 0
         with torch.no_grad(), disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs):
-            if reused:
+            if reused(self.args):
                 fixed["old_per_token_logps"] = logps(self.model)
             if self.beta != 0.0 and self.ref_model is not None:
                 fixed["ref_per_token_logps"] = logps(self.ref_model)

@@ -6,6 +6,7 @@ wrapped model; a rollout without a result (its reward failed) moves neither; wha
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from .grpo import Trainer
 from .layout import Chunk
 from .ppo_config import NOT_SHARDED, PPOConfig
 from .prefix import CacheDropped
+from .tensors import joined
 from .update import Padded, in_order, trimmed
 
 
@@ -94,9 +96,7 @@ class PPOTrainer(Credit, Trainer):
             return torch.zeros((), device=self.accelerator.device, requires_grad=True)
         inputs = trimmed(inputs)
         if self.warming:
-            ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
-            mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
-            values_BC = self._both(model, ids, mask, inputs["completion_ids"].size(1), policy=False)[1]
+            values_BC = self._both(model, inputs, policy=False)[1]
             return self.args.value_coef * self._value_loss(values_BC[:, :-1], inputs)
         policy = super()._compute_loss(model, inputs)
         return policy + self.args.value_coef * self._value_loss(self._values_read()[:, :-1], inputs)
@@ -147,20 +147,20 @@ class PPOTrainer(Credit, Trainer):
     # -- forwards: the policy's, the critic's, or both in one call of the wrapped model
 
     def _both(
-        self, model: Any, ids: torch.Tensor, mask: torch.Tensor, C: int, policy: bool
-    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        self, model: Any, inputs: dict[str, Any], policy: bool
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:  # fmt: skip
         """(log-probs [B, C] where asked for, values [B, C + 1])"""
         if policy:
-            logps = self._get_per_token_logps_and_entropies(model, ids, mask, C)[0]
+            logps = self._get_per_token_logps_and_entropies(model, *joined(inputs))[0]
             return logps, self._values_read()
-        batch = Padded(ids, mask, C)
+        batch = Padded(*joined(inputs))
         chunks = self._plan(batch, share=not self._checkpointing(model))
         if not self._checked and any(chunk.shared for chunk in chunks):
             self._check_sharing(model, batch, chunks)
-            return self._both(model, ids, mask, C, policy)
+            return self._both(model, inputs, policy)
 
         def values(inner: Any) -> tuple[torch.Tensor, ...]:
-            return in_order([self._values(inner, batch, chunk) for chunk in chunks], chunks, C + 1)
+            return in_order([self._values(inner, batch, chunk) for chunk in chunks], chunks, batch.keep + 1)
 
         return None, self._through(model, values)[0]
 
@@ -181,7 +181,7 @@ class PPOTrainer(Credit, Trainer):
     def _values(self, model: Any, batch: Padded, chunk: Chunk) -> tuple[torch.Tensor, ...]:
         lm = model if self.critic.lm is None else self.critic.lm
         alone = self.critic.lm is None and self.warming  # a policy that stays as it is
-        head = self.critic.read_detached if alone else self.critic.read
+        head = partial(self.critic.read, detached=alone)
         if chunk.shared and self._keeps_cache and not self._checkpointing(model):
             try:
                 return self._shared(lm, batch, chunk.rows, head)

@@ -46,3 +46,15 @@ def tensors(
         logps = [torch.tensor(rollout.logprobs, dtype=torch.float32) for rollout in rollouts]
         batch["sampling_per_token_logps"] = right(logps)
     return batch
+
+
+def joined(batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """(ids [B, P + C], attention mask [B, P + C], C): what a forward reads of a batch."""
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+    return ids, mask, batch["completion_ids"].size(1)
+
+
+def reused(args: Any) -> bool:
+    """Whether a generation batch is trained on in more than one optimizer step, so that its policy's log-probs must be kept."""
+    return bool(args.gradient_accumulation_steps % ((args.steps_per_generation or 1) * args.num_iterations))

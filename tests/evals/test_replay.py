@@ -147,6 +147,22 @@ def test_another_name_is_added_with_its_own_weight_or_replaces_the_one_that_is_s
     assert placed.mean_after == pytest.approx(np.mean(length + 0.5 * close))
 
 
+def test_what_turns_were_paid_stays_what_it_was(run_copy, tmp_path):
+    (path,) = (run_copy / "records").glob("train*")
+    rollouts = list(read_records(path))
+    path.unlink()
+    for i, rollout in enumerate(rollouts):
+        rollout.step_rewards = [0.25, 0.125 * (i % 3)]
+        rollout.rewards["step_rewards"] = sum(rollout.step_rewards)
+    RecordWriter(run_copy / "records", "train").write(rollouts)
+    (tmp_path / "new.py").write_text(NEW)
+    exact, close, paid = (np.array([r.rewards[name] for r in rollouts]) for name in ("exact", "close", "step_rewards"))
+
+    found = journeyman.replay(run_copy, [f"{tmp_path / 'new.py'}:exact"], quiet=True).changed
+    assert found.mean_before == pytest.approx(np.mean(exact + 0.5 * close + paid))
+    assert found.mean_after == pytest.approx(np.mean(1 - exact + 0.5 * close + paid))
+
+
 def test_bad_input(trained, run_copy, tmp_path):
     (tmp_path / "new.py").write_text(NEW)
     new = f"{tmp_path / 'new.py'}:"

@@ -21,8 +21,8 @@ FULL = rollout(0, quality=0.5, advantage=-1.5, error="E: x", cost=0.01, latency_
 
 def test_the_fields_are_those_of_the_design():
     said = """run, step, split, item, group, row, seed, policy_version, messages, prompt_ids, completion_ids, logprobs,
-    env_mask, rewards, step_rewards, quality, advantage, stop_reason, turns, tool_calls, tool_errors, tokens_in, tokens_cached, tokens_out,
-    first_token_s, latency_s, cost, error, env_version, reward_hashes, extras"""
+    env_mask, rewards, step_rewards, quality, advantage, stop_reason, turns, tool_calls, tool_errors, tokens_in,
+    tokens_cached, tokens_out, first_token_s, latency_s, cost, error, env_version, reward_hashes, extras"""
 
     assert tuple(name.strip() for name in said.split(",")) == FIELDS
     assert rollout(3, step=2).key == ("r", 2, 3)

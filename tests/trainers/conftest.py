@@ -1,5 +1,11 @@
 """PPO trainers over a small real policy, and rollouts made by hand: with tools, cut off, paid per turn, without a result."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -123,3 +129,19 @@ def hand_made_fixture():
 def stir_fixture():
     """See the function."""
     return stir
+
+
+@pytest.fixture(scope="session")
+def driven():
+    """Runs killed.py on a job in a folder; returns what it printed."""
+
+    def run(job, folder, *words):
+        script = Path(__file__).with_name("killed.py")
+        done = subprocess.run(
+            [sys.executable, str(script), str(job), str(folder), *map(str, words)],
+            capture_output=True, text=True, timeout=500, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -109,16 +108,6 @@ def job(make_job, tmp_path_factory):
     )  # fmt: skip
 
 
-def driven(job, folder, *words):
-    script = Path(__file__).with_name("killed.py")
-    done = subprocess.run(
-        [sys.executable, str(script), str(job), str(folder), *map(str, words)],
-        capture_output=True, text=True, timeout=500, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def same_end(run, undisturbed):
     run, undisturbed = Path(run), Path(undisturbed)
     weights = [(place / "adapter" / "adapter_model.safetensors").read_bytes() for place in (run, undisturbed)]
@@ -132,7 +121,7 @@ def same_end(run, undisturbed):
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_it_ends_where_the_undisturbed_run_ends(job, tiny_base, tmp_path):
+def test_killed_at_random_moments_it_ends_where_the_undisturbed_run_ends(driven, job, tiny_base, tmp_path):
     found = driven(job, tmp_path, "kills", 0, 20)
 
     assert found["kills"] == 20
@@ -141,7 +130,7 @@ def test_killed_at_random_moments_it_ends_where_the_undisturbed_run_ends(job, ti
 
 
 @pytest.mark.slow
-def test_killed_between_write_and_rename_it_goes_on_from_the_one_before(job, tiny_base, train_here, tmp_path):
+def test_killed_between_write_and_rename_it_goes_on_from_the_one_before(driven, job, tiny_base, train_here, tmp_path):
     found = driven(job, tmp_path, "rename", 6)
 
     assert found["code"] == -9 and found["again"] == 0, found["text"]
@@ -164,7 +153,7 @@ def test_stopped_after_its_last_step_it_only_finishes(job, tiny_base, train_here
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk")
-def test_a_full_disk_leaves_the_checkpoint_before_and_can_be_mended(job, tiny_base, train_here, tmp_path):
+def test_a_full_disk_leaves_the_checkpoint_before_and_can_be_mended(driven, job, tiny_base, train_here, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)], check=False).returncode:

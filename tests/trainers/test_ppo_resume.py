@@ -32,16 +32,6 @@ def job(make_job, tmp_path_factory):
     return lambda **changes: make_job(tmp_path_factory.mktemp("job"), **{**PPO, **changes})
 
 
-def driven(job, folder, *words):
-    script = Path(__file__).with_name("killed.py")
-    done = subprocess.run(
-        [sys.executable, str(script), str(job), str(folder), *map(str, words)],
-        capture_output=True, text=True, timeout=500, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def same_end(run, undisturbed):
     for name in ("adapter/adapter_model.safetensors", "critic.safetensors"):
         assert (run / name).read_bytes() == (undisturbed / name).read_bytes(), name
@@ -62,7 +52,7 @@ def same_end(run, undisturbed):
 @pytest.mark.slow
 @pytest.mark.parametrize(("critic", "steps"), [("adapter", (15,)), ("head", (9,))])
 def test_killed_in_the_middle_of_an_epoch_it_ends_where_the_undisturbed_run_ends(
-    job, tiny_base, tmp_path, critic, steps
+    driven, job, tiny_base, tmp_path, critic, steps
 ):
     found = driven(job(critic=critic), tmp_path, "after", *steps)
 
@@ -71,7 +61,7 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_where_the_undisturbed_run_ends
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_too(job, tiny_base, tmp_path):
+def test_killed_at_random_moments_too(driven, job, tiny_base, tmp_path):
     found = driven(job(), tmp_path, "kills", 1, 1)
 
     assert found["kills"] == 1
