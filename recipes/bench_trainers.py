@@ -14,11 +14,12 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig
 
 from ..envs.core import Environment, Row, tools_of
 from ..trainers.rolling import Rolling
 from ..trainers.tokenizer import train_tokenizer
+from ..trainers.trl_trainer import GRPOTrainer
 from ..trainers.update import LeanUpdate
 
 
@@ -100,6 +101,9 @@ def stock_vllm() -> None:
     """What TRL's colocated vLLM needs here: one process, and on a CPU weights that `load_weights` can write."""
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    from trl.generation import vllm_generation
+
+    vllm_generation.is_vllm_available()  # asked so, TRL loads the vLLM that `trainers.trl_trainer` spared it
     if not torch.cuda.is_available():
         import vllm._custom_ops as ops
 

@@ -20,7 +20,7 @@ import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
 from transformers import TrainerState
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import split_tensor_dict, use_adapter
 
@@ -43,6 +43,7 @@ from .layout import dealt
 from .refill import dead_groups, other_rows, swap
 from .rolling import context_length
 from .tensors import joined, reused, tensors
+from .trl_trainer import GRPOTrainer
 from .update import LeanUpdate, live_of, selected
 
 
