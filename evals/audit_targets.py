@@ -200,7 +200,7 @@ def defined_rewards(module: ModuleType) -> dict[str, Reward]:
 
 def environments_in(module: ModuleType) -> Iterator[type[Environment]]:
     """The public environments that `module` defines and that say where their tasks come from."""
-    for name, value in vars(module).items():
+    for name, value in list(vars(module).items()):
         if isinstance(value, type) and issubclass(value, Environment) and value.__module__ == module.__name__:
             abstract = value.tasks is Environment.tasks or module.__name__.endswith("envs.core")
             if not name.startswith("_") and not abstract:
