@@ -17,6 +17,7 @@ from peft import LoraConfig, get_peft_model
 from ..envs.core import tools_of
 from ..trainers.callbacks import time_text
 from ..trainers.config import RunConfig
+from ..trainers.critic import ODDS
 from ..trainers.critic import Critic as ValueHead
 from ..trainers.estimate import (
     CALL_SECONDS,
@@ -114,12 +115,17 @@ def _critic(config: RunConfig, args: PPOConfig, path: str) -> Critic:
     """What PPO's critic adds."""
     policy = model_shape(config, path)
     other = critic_base(config, args, policy, model_shape)
-    head = sum(p.numel() for p in ValueHead((other or policy).config.get_text_config().hidden_size).parameters())
-    penalty = args.kl_coef > 0
+    hidden, penalty, told = (
+        (other or policy).config.get_text_config().hidden_size,
+        args.kl_coef > 0,
+        args.critic_reads_logprobs,
+    )
+    head = sum(p.numel() for p in ValueHead(hidden).parameters())
     if args.critic == "head":  # its values come with the policy's log-probs, or take a pass of the policy
         return Critic(head, passes=1 + penalty)
     backbone = _shape(other or policy, critic_lora(config, args))
-    return Critic(head + backbone.adapter, backbone, other is not None, (penalty or reused(args)) + penalty)
+    head += told * ODDS * hidden
+    return Critic(head + backbone.adapter, backbone, other is not None, (penalty or told or reused(args)) + penalty)
 
 
 def _batch(config: RunConfig, args: Any, job: Job, processes: int, prompt: int) -> Batch:

@@ -15,7 +15,7 @@ from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import use_adapter
 
 from ..rollouts.record import Rollout, StopReason
-from .critic import Critic
+from .critic import Critic, odds
 from .gae import explained_variance, gae, token_rewards
 from .ppo_config import PPOConfig
 from .tensors import joined, reused
@@ -88,24 +88,34 @@ class Credit:
         return batch
 
     def _fixed_logps(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
-        """`values` [B, C + 1] on the CPU, and log-probs of the policy that sampled and of the reference where they are needed."""
-        penalty, fixed = self.kl_coef > 0, {}
+        """`values` [B, C + 1] on the CPU; where needed, tokens' `odds` and log-probs of the old policy and the reference."""
+        penalty, again, fixed = self.kl_coef > 0, reused(self.args), {}
         kwargs: Any = self.args.gradient_checkpointing_kwargs
         policy, critic = (
             disable_gradient_checkpointing(lm, kwargs) for lm in (self.model, self.critic.lm or self.model)
         )
         with torch.no_grad(), policy, critic:  # either would drop the cache of a shared prompt
-            logps, values = self._both(self.model, batch, policy=penalty or reused(self.args))
-            if logps is not None:
+            if self.critic.odds is None:
+                logps, values = self._both(self.model, batch, policy=penalty or again)
+            else:
+                logps, entropies = self._policy_alone(batch)
+                fixed["odds"] = odds(logps, entropies, batch["completion_mask"] * batch.get("tool_mask", 1))
+                values = self._both(self.model, {**batch, **fixed}, policy=False)[1]
+            if penalty or again:
                 fixed["old_per_token_logps"] = logps
             if penalty:
                 with use_adapter(self.accelerator.unwrap_model(self.model), adapter_name=None):
-                    self._reading = False
-                    fixed["ref_per_token_logps"] = self._get_per_token_logps_and_entropies(self.model, *joined(batch))[
-                        0
-                    ]
-                    self._reading = True
+                    fixed["ref_per_token_logps"] = self._policy_alone(batch)[0]
         return {**fixed, "values": values.cpu()}
+
+    def _policy_alone(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(log-probs, entropies) [B, C] from a forward that reads no values."""
+        self._reading = False
+        try:
+            read = self._get_per_token_logps_and_entropies(self.model, *joined(batch), compute_entropy=True)
+        finally:
+            self._reading = True
+        return read[0], read[1]
 
     def _penalty(self, batch: dict[str, Any], written_BC: np.ndarray, mode: str) -> np.ndarray | float:
         """What each token pays for its distance from the reference [B, C]; the coefficient adapts where it has a target."""

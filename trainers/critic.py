@@ -1,7 +1,11 @@
 """The critic: a value for the state before every token, from a head on a backbone of its own, shared or separate.
 
+A critic that reads log-probs is told, in the embedding of each token that the policy wrote, how likely it was: whether a
+completion has been lucky so far can be seen there long before it can be seen in the text.
+
 Always true here: the policy's adapter, and what is published of it, holds nothing of the critic; a backbone that shares the
 policy's base shares its very tensors, so that it takes the memory of an adapter; the head is zero at first, and computes in fp32.
+What is told of a token stays as it was when it was sampled, however often a batch is trained on.
 """
 
 from __future__ import annotations
@@ -20,7 +24,9 @@ from torch import nn
 NAME = "critic"
 """Of its LoRA adapter: the policy's is called `default`."""
 FILE = "critic.safetensors"
-HEAD = "head."
+LM = "lm."
+ODDS = 3
+"""Numbers that are told of a token; see `odds`."""
 
 
 class Critic(nn.Module):
@@ -29,14 +35,19 @@ class Critic(nn.Module):
     Args:
         hidden: width of the backbone's last hidden states.
         lm: a causal language model with an adapter of its own (PEFT); None to read the policy's forward.
+        reads_logprobs: it is told the `odds` of tokens, by a matrix that is zero at first; a matter of its own `lm` alone.
     """
 
-    def __init__(self, hidden: int, lm: Any = None) -> None:
+    def __init__(self, hidden: int, lm: Any = None, reads_logprobs: bool = False) -> None:
         super().__init__()
         self.lm = lm
         self.head = nn.Linear(hidden, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        self.odds: nn.Linear | None = None
+        if lm is not None and reads_logprobs:
+            self.odds = nn.Linear(ODDS, decoder(lm).get_input_embeddings().weight.size(1), bias=False)
+            nn.init.zeros_(self.odds.weight)
 
     def value(self, hidden_BTH: torch.Tensor) -> torch.Tensor:
         """Values [B, T] in fp32, whatever the precision of the backbone."""
@@ -45,20 +56,32 @@ class Critic(nn.Module):
         return values
 
     def read(
-        self, lm: Any, inputs: dict[str, Any], labels_BC: torch.Tensor, detached: bool = False
+        self,
+        lm: Any,
+        inputs: dict[str, Any],
+        labels_BC: torch.Tensor,
+        odds_BCK: torch.Tensor | None = None,
+        detached: bool = False,
     ) -> tuple[torch.Tensor]:
         """A `Head` of `prefix.py`: values [B, C + 1], before each of C tokens and after the last.
 
         Args:
+            odds_BCK: what is told of the C tokens, for a critic that reads it.
             detached: with a gradient for the head alone.
         """
+        if self.odds is not None and odds_BCK is not None:
+            ids_BT = inputs["input_ids"]
+            embedded_BTH = decoder(lm).get_input_embeddings()(ids_BT)
+            told_BCH = self.odds(odds_BCK).to(embedded_BTH.dtype)
+            told_BTH = nn.functional.pad(told_BCH, (0, 0, ids_BT.size(1) - told_BCH.size(1), 0))
+            inputs = {**inputs, "input_ids": None, "inputs_embeds": embedded_BTH + told_BTH}
         with torch.set_grad_enabled(torch.is_grad_enabled() and not detached):
             hidden_BTH = decoder(lm)(**inputs).last_hidden_state
         return (self.value(hidden_BTH[:, -labels_BC.size(1) :]),)
 
     def state(self) -> dict[str, torch.Tensor]:
         """A copy of what is trained, on the CPU."""
-        own = {HEAD + name: tensor for name, tensor in self.head.state_dict().items()}
+        own = {name: tensor for name, tensor in self.state_dict().items() if not name.startswith(LM)}
         if self.lm is not None:
             own |= get_peft_model_state_dict(self.lm, adapter_name=NAME, save_embedding_layers=False)
         return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in own.items()}
@@ -70,12 +93,22 @@ class Critic(nn.Module):
     def load(self, path: Path) -> None:
         """Take over what `save` wrote."""
         state = load_file(path)
-        self.head.load_state_dict({k.removeprefix(HEAD): state.pop(k) for k in list(state) if k.startswith(HEAD)})
+        own = [name for name in self.state_dict() if not name.startswith(LM)]
+        self.load_state_dict({name: state.pop(name) for name in own}, strict=False)  # the rest is its adapter's
         if self.lm is not None:
             set_peft_model_state_dict(self.lm, state, adapter_name=NAME)
 
 
-def attach_critic(policy: Any, kind: str, lora: LoraConfig, base: Any = None, checkpointing: bool = False) -> Critic:
+def odds(logps_BC: torch.Tensor, entropies_BC: torch.Tensor, written_BC: torch.Tensor) -> torch.Tensor:
+    """What can be told of each token that the policy wrote [B, C, 3]: its log-prob (down to -10), its probability less 1, the
+    entropy in nats of what it was drawn from. 0 for what tools replied."""
+    told = torch.stack([logps_BC.clamp(min=-10.0), logps_BC.exp() - 1, entropies_BC], dim=-1)
+    return torch.where(written_BC[..., None].bool(), told, 0.0).float()
+
+
+def attach_critic(
+    policy: Any, kind: str, lora: LoraConfig, base: Any = None, checkpointing: bool = False, reads_logprobs: bool = True
+) -> Critic:
     """Give a policy (PEFT) its critic, as the submodule `critic`: what wraps the policy wraps both.
 
     Args:
@@ -83,6 +116,7 @@ def attach_critic(policy: Any, kind: str, lora: LoraConfig, base: Any = None, ch
         lora: of its adapter.
         base: the other base model, with the policy's vocabulary.
         checkpointing: recompute its activations in the backward pass.
+        reads_logprobs: see `Critic`.
     """
     lm = None
     if kind == "adapter":
@@ -93,7 +127,7 @@ def attach_critic(policy: Any, kind: str, lora: LoraConfig, base: Any = None, ch
         if checkpointing:
             lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     width = (lm or policy).config.get_text_config().hidden_size
-    critic = Critic(width, lm).to(next(policy.parameters()).device)
+    critic = Critic(width, lm, reads_logprobs).to(next(policy.parameters()).device)
     policy.critic = critic
     policy.register_state_dict_post_hook(_leave_out)
     return critic

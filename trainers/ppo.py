@@ -38,13 +38,17 @@ class PPOTrainer(Credit, Trainer):
     _drift: tuple[float, int] = (0.0, 0)
     """KL to the policy that sampled, summed over the tokens of an accumulation window, and their number."""
     _stopped = False
+    _odds: torch.Tensor | None = None
+    """What the critic is told of the batch that is forwarded [B, C, 3]."""
     _keeps_cache = True
     """Whether the critic's backbone can share a prompt."""
 
     def __init__(
         self, model: Any, args: PPOConfig, *, lora: LoraConfig, critic_base: Any = None, **kwargs: Any
     ) -> None:  # fmt: skip
-        self.critic = attach_critic(model, args.critic, lora, critic_base, args.gradient_checkpointing)
+        self.critic = attach_critic(
+            model, args.critic, lora, critic_base, args.gradient_checkpointing, args.critic_reads_logprobs
+        )
         self.kl_coef = args.kl_coef
         super().__init__(model, args, **kwargs)
         if self.sharded:
@@ -98,6 +102,7 @@ class PPOTrainer(Credit, Trainer):
         if self.warming:
             values_BC = self._both(model, inputs, policy=False)[1]
             return self.args.value_coef * self._value_loss(values_BC[:, :-1], inputs)
+        self._odds = inputs.get("odds")
         policy = super()._compute_loss(model, inputs)
         return policy + self.args.value_coef * self._value_loss(self._values_read()[:, :-1], inputs)
 
@@ -153,7 +158,7 @@ class PPOTrainer(Credit, Trainer):
         if policy:
             logps = self._get_per_token_logps_and_entropies(model, *joined(inputs))[0]
             return logps, self._values_read()
-        batch = Padded(*joined(inputs))
+        batch, self._odds = Padded(*joined(inputs)), inputs.get("odds")
         chunks = self._plan(batch, share=not self._checkpointing(model))
         if not self._checked and any(chunk.shared for chunk in chunks):
             self._check_sharing(model, batch, chunks)
@@ -181,7 +186,11 @@ class PPOTrainer(Credit, Trainer):
     def _values(self, model: Any, batch: Padded, chunk: Chunk) -> tuple[torch.Tensor, ...]:
         lm = model if self.critic.lm is None else self.critic.lm
         alone = self.critic.lm is None and self.warming  # a policy that stays as it is
-        head = partial(self.critic.read, detached=alone)
+        odds = self._odds
+        if odds is not None:
+            width = max(1, *(batch.completion_lengths[row] for row in chunk.rows))
+            odds = odds[list(chunk.rows), :width]
+        head = partial(self.critic.read, odds_BCK=odds, detached=alone)
         if chunk.shared and self._keeps_cache and not self._checkpointing(model):
             try:
                 return self._shared(lm, batch, chunk.rows, head)

@@ -15,18 +15,30 @@ CRITICS = ("adapter", "head", "model")
 
 
 @torch.no_grad()
-def scored(model, rollout, temperature=1.0):
-    """(log-probs and entropies [C], values [C + 1]) of one rollout, unpadded and on its own, in float64."""
+def scored(model, rollout, temperature=1.0, sampled=None):
+    """(log-probs and entropies [C], values [C + 1]) of one rollout, unpadded and on its own, in float64.
+
+    Args:
+        sampled: what this returned of the policy that sampled, where it has moved since.
+    """
     P, C = len(rollout.prompt_ids), len(rollout.completion_ids)
     ids = torch.tensor([[*rollout.prompt_ids, *rollout.completion_ids]])
     seen = model(input_ids=ids, use_cache=False, output_hidden_states=True)
     logits = seen.logits[0, P - 1 : P - 1 + C].double() / temperature
     logps = logits.log_softmax(-1)
     lm, head = model.critic.lm, model.critic.head
-    hidden = seen if lm is None else lm(input_ids=ids, use_cache=False, output_hidden_states=True)
-    values = hidden.hidden_states[-1][0, P - 1 :].double() @ head.weight[0].double() + head.bias.double()
-    mine = logps.gather(1, ids[0, P:, None]).squeeze(1)
-    return mine.numpy(), -(logps.exp() * logps).sum(-1).numpy(), values.numpy()
+    mine, entropies = logps.gather(1, ids[0, P:, None]).squeeze(1).numpy(), -(logps.exp() * logps).sum(-1).numpy()
+    if lm is not None:
+        embedded = lm.get_input_embeddings()(ids)
+        if (told := model.critic.odds) is not None:
+            of_each = zip(*(sampled or (mine, entropies))[:2], rollout.env_mask, strict=True)
+            for t, (logp, entropy, written) in enumerate(of_each):
+                if written:
+                    numbers = torch.tensor([max(logp, -10.0), math.exp(logp) - 1, entropy], dtype=torch.float32)
+                    embedded[0, P + t] += told.weight @ numbers
+        seen = lm(inputs_embeds=embedded, use_cache=False, output_hidden_states=True)
+    values = seen.hidden_states[-1][0, P - 1 :].double() @ head.weight[0].double() + head.bias.double()
+    return mine, entropies, values.numpy()
 
 
 def credit_of(args, kl_coef, rollouts, totals, old, reference):
@@ -123,6 +135,7 @@ LOSSES = {
     "minibatches": {"per_device_train_batch_size": 8, "steps_per_generation": 3},
     "grpo": {"loss_type": "grpo"}, "bnpo": {"loss_type": "bnpo"}, "dr_grpo": {"loss_type": "dr_grpo"},
     "cispo": {"loss_type": "cispo", "epsilon_high": 5.0}, "head": {"critic": "head"}, "model": {"critic": "model"},
+    "the text alone": {"critic_reads_logprobs": False},
     "temperature": {"temperature": 0.6, "kl_coef": 0.1},
 }  # fmt: skip
 
@@ -137,7 +150,7 @@ def test_the_loss_is_that_of_numpy(ppo_trainer, hand_made, stir, flags):
         reference = [scored(model, r, args.temperature) for r in rollouts]
     batch = batch_of(trainer, rollouts, totals)
     stir(model, 0.05, seed=6)  # the policy and the critic have moved since
-    new = [scored(model, r, args.temperature) for r in rollouts]
+    new = [scored(model, r, args.temperature, o) for r, o in zip(rollouts, old, strict=True)]
     advantages, returns = credit_of(args, args.kl_coef, rollouts, totals, old, reference)
     ratios = np.exp(np.concatenate([n[0] - o[0] for n, o in zip(new, old, strict=True)]))
     assert (ratios < 0.8).any() and (ratios > 1.2).any(), "clips are at work"
@@ -212,7 +225,7 @@ def test_what_is_published_holds_nothing_of_the_critic(ppo_trainer, critic):
 
     assert published.keys() == adapter_state(model).keys() and len(published) == len(sent) == len(bare)
     assert not [name for name in [*published, *sent] if "critic" in name]
-    assert set(model.critic.state()) >= {"head.weight", "head.bias"}
+    assert set(model.critic.state()) >= {"head.weight", "head.bias", *(["odds.weight"] if critic != "head" else [])}
     ours = {tensor.data_ptr() for name, tensor in model.base_model.named_parameters() if "lora_" not in name}
     if model.critic.lm is not None:
         theirs = {tensor.data_ptr() for name, tensor in model.critic.lm.named_parameters() if "lora_" not in name}
@@ -220,7 +233,7 @@ def test_what_is_published_holds_nothing_of_the_critic(ppo_trainer, critic):
         loras = {tensor.data_ptr() for name, tensor in model.critic.lm.named_parameters() if "lora_" in name}
         assert not loras & {tensor.data_ptr() for tensor in model.base_model.parameters()}
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
-    assert all("lora_" in name or name.startswith("critic.head.") for name in trained)
+    assert all("lora_" in name or name.startswith(("critic.head.", "critic.odds.")) for name in trained)
 
 
 @pytest.mark.parametrize("critic", CRITICS)
@@ -249,8 +262,9 @@ def without_cache(lm):
 @pytest.mark.parametrize("dropping", ["neither", "policy", "critic"])
 def test_on_policy_prompts_are_shared_where_both_models_keep_a_cache(ppo_trainer, hand_made, dropping):
     """One epoch: nothing needs the policy's log-probs before the update, and the first pass is the critic's alone."""
-    trainer = ppo_trainer(critic="model", num_generations=4, num_iterations=1)
-    plain = ppo_trainer(critic="model", num_generations=4, num_iterations=1)
+    once = {"critic": "model", "critic_reads_logprobs": False, "num_generations": 4, "num_iterations": 1}
+    trainer = ppo_trainer(**once)
+    plain = ppo_trainer(**once)
     plain.limits = Limits(plain.limits.tokens, share=False)
     model = trainer.model
     if dropping != "neither":
