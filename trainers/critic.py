@@ -1,7 +1,7 @@
 """The critic: a value for the state before every token, from a head on a backbone of its own, shared or separate.
 
-A critic that reads log-probs is told, in the embedding of each token that the policy wrote, how likely it was: whether a
-completion has been lucky so far can be seen there long before it can be seen in the text.
+A critic that reads log-probs is told, in the embedding of each token that the policy wrote, how likely it was, and how
+open the next choice is: what sampling has done to a completion can be seen there long before it can be seen in the text.
 
 Always true here: the policy's adapter, and what is published of it, holds nothing of the critic; a backbone that shares the
 policy's base shares its very tensors, so that it takes the memory of an adapter; the head is zero at first, and computes in fp32.
@@ -26,7 +26,7 @@ NAME = "critic"
 FILE = "critic.safetensors"
 LM = "lm."
 ODDS = 3
-"""Numbers that are told of a token; see `odds`."""
+"""Numbers that are told at a token; see `odds`."""
 
 
 class Critic(nn.Module):
@@ -66,7 +66,7 @@ class Critic(nn.Module):
         """A `Head` of `prefix.py`: values [B, C + 1], before each of C tokens and after the last.
 
         Args:
-            odds_BCK: what is told of the C tokens, for a critic that reads it.
+            odds_BCK: what is told at the C tokens and the one before [B, 1 + C, 3], for a critic that reads it.
             detached: with a gradient for the head alone.
         """
         if self.odds is not None and odds_BCK is not None:
@@ -100,10 +100,13 @@ class Critic(nn.Module):
 
 
 def odds(logps_BC: torch.Tensor, entropies_BC: torch.Tensor, written_BC: torch.Tensor) -> torch.Tensor:
-    """What can be told of each token that the policy wrote [B, C, 3]: its log-prob (down to -10), its probability less 1, the
-    entropy in nats of what it was drawn from. 0 for what tools replied."""
-    told = torch.stack([logps_BC.clamp(min=-10.0), logps_BC.exp() - 1, entropies_BC], dim=-1)
-    return torch.where(written_BC[..., None].bool(), told, 0.0).float()
+    """What can be told at the last token of the prompt and at each token after it [B, 1 + C, 3]: the token's log-prob (down to
+    -10), its probability less 1, and the entropy in nats of what the next one is drawn from; 0 of what tools replied."""
+    own_BC = written_BC.bool()
+    of_token = torch.stack([logps_BC.clamp(min=-10.0), logps_BC.exp() - 1], dim=-1)
+    of_token = nn.functional.pad(torch.where(own_BC[..., None], of_token, 0.0), (0, 0, 1, 0))
+    of_next = nn.functional.pad(torch.where(own_BC, entropies_BC, 0.0), (0, 1))
+    return torch.cat([of_token, of_next[..., None]], dim=-1).float()
 
 
 def attach_critic(

@@ -39,7 +39,7 @@ class PPOTrainer(Credit, Trainer):
     """KL to the policy that sampled, summed over the tokens of an accumulation window, and their number."""
     _stopped = False
     _odds: torch.Tensor | None = None
-    """What the critic is told of the batch that is forwarded [B, C, 3]."""
+    """What the critic is told of the batch that is forwarded [B, 1 + C, 3]."""
     _keeps_cache = True
     """Whether the critic's backbone can share a prompt."""
 
@@ -189,7 +189,7 @@ class PPOTrainer(Credit, Trainer):
         odds = self._odds
         if odds is not None:
             width = max(1, *(batch.completion_lengths[row] for row in chunk.rows))
-            odds = odds[list(chunk.rows), :width]
+            odds = odds[list(chunk.rows), : width + 1]
         head = partial(self.critic.read, odds_BCK=odds, detached=alone)
         if chunk.shared and self._keeps_cache and not self._checkpointing(model):
             try:

@@ -31,11 +31,14 @@ def scored(model, rollout, temperature=1.0, sampled=None):
     if lm is not None:
         embedded = lm.get_input_embeddings()(ids)
         if (told := model.critic.odds) is not None:
-            of_each = zip(*(sampled or (mine, entropies))[:2], rollout.env_mask, strict=True)
-            for t, (logp, entropy, written) in enumerate(of_each):
-                if written:
-                    numbers = torch.tensor([max(logp, -10.0), math.exp(logp) - 1, entropy], dtype=torch.float32)
-                    embedded[0, P + t] += told.weight @ numbers
+            logps_then, entropies_then = (sampled or (mine, entropies))[:2]
+            for t in range(C + 1):  # at the token before the t-th
+                numbers = torch.zeros(3)
+                if t > 0 and rollout.env_mask[t - 1]:
+                    numbers[:2] = torch.tensor([max(logps_then[t - 1], -10.0), math.exp(logps_then[t - 1]) - 1])
+                if t < C and rollout.env_mask[t]:
+                    numbers[2] = entropies_then[t]
+                embedded[0, P - 1 + t] += told.weight @ numbers
         seen = lm(inputs_embeds=embedded, use_cache=False, output_hidden_states=True)
     values = seen.hidden_states[-1][0, P - 1 :].double() @ head.weight[0].double() + head.bias.double()
     return mine, entropies, values.numpy()
