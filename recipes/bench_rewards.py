@@ -102,9 +102,10 @@ def _trl_loop(function: Callable[..., Any], folder: str = "bench-rewards") -> Ca
 
     from datasets import Dataset
     from transformers import Qwen3Config, Qwen3ForCausalLM
-    from trl import GRPOConfig, GRPOTrainer
+    from trl import GRPOConfig
 
     from ..trainers.tokenizer import train_tokenizer
+    from ..trainers.trl_trainer import GRPOTrainer
 
     tokenizer = train_tokenizer([], [], 300)
     config = Qwen3Config(

@@ -140,7 +140,9 @@ def _stock(chat: Chat, rows: list[Row]) -> Callable[[], Any]:
     """`_generate` of a TRL trainer (prompts, tool loop, parsing), with only its generation scripted."""
     from datasets import Dataset
     from transformers import Qwen3Config, Qwen3ForCausalLM
-    from trl import GRPOConfig, GRPOTrainer
+    from trl import GRPOConfig
+
+    from ..trainers.trl_trainer import GRPOTrainer
 
     config = Qwen3Config(
         vocab_size=len(chat.tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=1,
