@@ -156,6 +156,11 @@ def check_ppo(where: str, given: dict[str, Any], args: PPOConfig, job: JobConfig
                 f"{where}: lora.{key} trains a part of the base, which policy and critic share: set critic: head or model, or "
                 "remove it"
             )
+    if args.critic == "head" and given.get("critic_reads_logprobs"):
+        raise BadInput(
+            f"{where}: critic_reads_logprobs is set and critic is head, which reads the policy's own forward; set critic: "
+            "adapter, or remove it"
+        )
     if job.dynamic_sampling:
         raise BadInput(
             f"{where}: dynamic_sampling replaces groups without a signal; a critic learns from all: remove it"

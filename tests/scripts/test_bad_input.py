@@ -124,6 +124,7 @@ PPO = {
     "another critic": ({"critic": "heads"}, ["critic is 'heads'", "adapter, head, model"]),
     "an unknown key of its adapter": ({"critic_lora": {"rank": 8}}, ["critic_lora: there is no key 'rank'"]),
     "an adapter for a head": ({"critic": "head", "critic_lora": {"r": 8}}, ["critic_lora is set and critic is head"]),
+    "log-probs for a head": ({"critic": "head", "critic_reads_logprobs": True}, ["critic_reads_logprobs is set", "adapter"]),
     "a critic that trains the base": ({"critic_lora": {"bias": "all"}}, ["critic_lora: bias", "remove it"]),
     "a policy that trains the base": (
         {"lora": {"r": 4, "modules_to_save": ["lm_head"]}}, ["lora.modules_to_save", "set critic: head or model"]),
