@@ -152,7 +152,7 @@ def _rewards(seconds: float, budget: float) -> Iterator[Entry]:
             continue
         for attribute, reward in defined_rewards(module).items():
             yield _audited(f"{name}:{attribute}", reward, seconds, budget)
-        for attribute, value in vars(module).items():
+        for attribute, value in list(vars(module).items()):
             # A factory of the library documents its source, as its rewards do; what composes rewards has none.
             if is_factory(value) and value.__module__ == name and "Source:" in (value.__doc__ or ""):
                 yield Entry("reward", f"{name}:{attribute}", "not audited", "made from arguments: audit what it makes")

@@ -191,7 +191,7 @@ def defined_rewards(module: ModuleType) -> dict[str, Reward]:
     """Attribute -> reward, of those that `module` makes itself rather than imports."""
     return {
         name: value
-        for name, value in vars(module).items()
+        for name, value in list(vars(module).items())
         if isinstance(value, Reward)
         and not name.startswith("_")
         and any(leaf.function.__module__ == module.__name__ for leaf in leaves(value))

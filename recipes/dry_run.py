@@ -115,11 +115,8 @@ def _critic(config: RunConfig, args: PPOConfig, path: str) -> Critic:
     """What PPO's critic adds."""
     policy = model_shape(config, path)
     other = critic_base(config, args, policy, model_shape)
-    hidden, penalty, told = (
-        (other or policy).config.get_text_config().hidden_size,
-        args.kl_coef > 0,
-        args.critic_reads_logprobs,
-    )
+    hidden = (other or policy).config.get_text_config().hidden_size
+    penalty, told = args.kl_coef > 0, args.critic_reads_logprobs
     head = sum(p.numel() for p in ValueHead(hidden).parameters())
     if args.critic == "head":  # its values come with the policy's log-probs, or take a pass of the policy
         return Critic(head, passes=1 + penalty)

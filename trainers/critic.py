@@ -66,13 +66,13 @@ class Critic(nn.Module):
         """A `Head` of `prefix.py`: values [B, C + 1], before each of C tokens and after the last.
 
         Args:
-            odds_BCK: what is told at the C tokens and the one before [B, 1 + C, 3], for a critic that reads it.
+            odds_BCK: what is told at the C tokens and the one before [B, 1 + C or more, 3], for a critic that reads it.
             detached: with a gradient for the head alone.
         """
         if self.odds is not None and odds_BCK is not None:
             ids_BT = inputs["input_ids"]
             embedded_BTH = decoder(lm).get_input_embeddings()(ids_BT)
-            told_BCH = self.odds(odds_BCK).to(embedded_BTH.dtype)
+            told_BCH = self.odds(odds_BCK[:, : labels_BC.size(1)]).to(embedded_BTH.dtype)
             told_BTH = nn.functional.pad(told_BCH, (0, 0, ids_BT.size(1) - told_BCH.size(1), 0))
             inputs = {**inputs, "input_ids": None, "inputs_embeds": embedded_BTH + told_BTH}
         with torch.set_grad_enabled(torch.is_grad_enabled() and not detached):
@@ -110,7 +110,12 @@ def odds(logps_BC: torch.Tensor, entropies_BC: torch.Tensor, written_BC: torch.T
 
 
 def attach_critic(
-    policy: Any, kind: str, lora: LoraConfig, base: Any = None, checkpointing: bool = False, reads_logprobs: bool = True
+    policy: Any,
+    kind: str,
+    lora: LoraConfig,
+    base: Any = None,
+    checkpointing: bool = False,
+    reads_logprobs: bool = False,
 ) -> Critic:
     """Give a policy (PEFT) its critic, as the submodule `critic`: what wraps the policy wraps both.
 

@@ -186,10 +186,7 @@ class PPOTrainer(Credit, Trainer):
     def _values(self, model: Any, batch: Padded, chunk: Chunk) -> tuple[torch.Tensor, ...]:
         lm = model if self.critic.lm is None else self.critic.lm
         alone = self.critic.lm is None and self.warming  # a policy that stays as it is
-        odds = self._odds
-        if odds is not None:
-            width = max(1, *(batch.completion_lengths[row] for row in chunk.rows))
-            odds = odds[list(chunk.rows), : width + 1]
+        odds = None if self._odds is None else self._odds[list(chunk.rows)]
         head = partial(self.critic.read, odds_BCK=odds, detached=alone)
         if chunk.shared and self._keeps_cache and not self._checkpointing(model):
             try:

@@ -5,26 +5,25 @@ process still gets it, for TRL looks once more before it starts one.
 """
 
 import importlib
-from types import ModuleType
-from unittest.mock import patch
 
 from trl import import_utils
 
-
-def _stock_modules() -> list[ModuleType]:
-    return [importlib.import_module(f"trl.generation.{name}") for name in ("vllm_client", "vllm_generation")]
+_available = import_utils.is_vllm_available
 
 
 def _not_yet(min_version: str | None = None) -> bool:
     """What TRL's modules keep as `is_vllm_available`: no while they load, and TRL's own answer when it is asked again."""
     if import_utils.is_vllm_available is _not_yet:
         return False
-    for module in _stock_modules():
-        importlib.reload(module)
-    return import_utils.is_vllm_available(min_version)
+    for name in ("vllm_client", "vllm_generation"):
+        importlib.reload(importlib.import_module(f"trl.generation.{name}"))
+    return _available(min_version)
 
 
-with patch.object(import_utils, "is_vllm_available", _not_yet):
+import_utils.is_vllm_available = _not_yet
+try:
     from trl import GRPOTrainer
+finally:
+    import_utils.is_vllm_available = _available
 
 __all__ = ["GRPOTrainer"]

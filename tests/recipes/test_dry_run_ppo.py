@@ -50,6 +50,9 @@ def test_what_each_critic_adds(tiny, tiny_base):
     adapter, model = (found[kind]["critic"] for kind in ("adapter", "model"))
     assert "a base of" in model and "a base of" not in adapter
     assert found["adapter"]["activations"].endswith("of policy and critic") and adapter != model
+    text = lines(report(load_config(tiny, {"critic_reads_logprobs": False}, "ppo")), "memory")["critic"]
+    with_odds, without = (int(line.split("  ")[1].split()[0].replace(",", "")) for line in (adapter, text))
+    assert with_odds - without == 3 * 32, "a row for each number that is told"
 
 
 def test_the_shipped_config_on_a_random_base(tmp_path):
