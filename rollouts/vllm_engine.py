@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -158,6 +159,8 @@ def _started(options: dict[str, Any]) -> Any:
         options.setdefault("enforce_eager", True)  # compiling takes longer than it saves on a model for a CPU
         # A part of a prompt that is read alone takes back its random number, which no generator on a CPU can.
         options.setdefault("enable_chunked_prefill", False)
+        # Says, before vLLM's own level counts, that a machine without a GPU has no Triton.
+        logging.getLogger("vllm.triton_utils.importing").setLevel(logging.ERROR)
     else:
         options.setdefault("max_num_batched_tokens", GPU_BATCHED_TOKENS)
     if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
