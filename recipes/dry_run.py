@@ -17,8 +17,8 @@ from peft import LoraConfig, get_peft_model
 from ..envs.core import tools_of
 from ..trainers.callbacks import time_text
 from ..trainers.config import RunConfig
-from ..trainers.critic import ODDS
 from ..trainers.critic import Critic as ValueHead
+from ..trainers.critic import numbers_told
 from ..trainers.estimate import (
     CALL_SECONDS,
     EIGHT_BIT,
@@ -121,8 +121,9 @@ def _critic(config: RunConfig, args: PPOConfig, path: str) -> Critic:
     if args.critic == "head":  # its values come with the policy's log-probs, or take a pass of the policy
         return Critic(head, passes=1 + penalty)
     backbone = _shape(other or policy, critic_lora(config, args))
-    head += told * ODDS * hidden
-    return Critic(head + backbone.adapter, backbone, other is not None, (penalty or told or reused(args)) + penalty)
+    head += numbers_told(args.critic, told) * hidden
+    passes = (penalty or told or reused(args)) + penalty
+    return Critic(head + backbone.adapter, backbone, other is not None, passes, opinion=told and other is not None)
 
 
 def _batch(config: RunConfig, args: Any, job: Job, processes: int, prompt: int) -> Batch:

@@ -62,7 +62,7 @@ def critic_base(config: RunConfig, args: Any, policy: Any, load: Callable[..., A
     """
     if args.critic != "model":
         return None
-    other = args.critic_model_name_or_path or base_path(config, config.environment())
+    other = args.critic_model_name_or_path or base_path(config, config.environment(), args.critic_nano)
     base = load(config, str(other), "critic_model_name_or_path")
     theirs, ours = base.config.get_text_config().vocab_size, policy.config.get_text_config().vocab_size
     if theirs != ours:

@@ -19,6 +19,7 @@ from .critic import Critic, odds
 from .gae import explained_variance, gae, token_rewards
 from .ppo_config import PPOConfig
 from .tensors import joined, reused
+from .update import Padded, in_order
 
 CUT_OFF = {StopReason.LENGTH, StopReason.CONTEXT, StopReason.TURNS, StopReason.TIMEOUT}
 """Ends that are a limit's, not the policy's."""
@@ -36,6 +37,8 @@ class Credit:
     _metrics: Any
     _both: Any
     _get_per_token_logps_and_entropies: Any
+    _plan: Any
+    _plain: Any
     _built: dict[str, Any] | None = None
     _reading = True
     """Whether a forward reads values beside log-probs."""
@@ -99,7 +102,9 @@ class Credit:
                 logps, values = self._both(self.model, batch, policy=penalty or again)
             else:
                 logps, entropies = self._policy_alone(batch)
-                fixed["odds"] = odds(logps, entropies, batch["completion_mask"] * batch.get("tool_mask", 1))
+                written = batch["completion_mask"] * batch.get("tool_mask", 1)
+                opinions = [(logps, entropies), *([self._second_opinion(batch)] if self.args.critic == "model" else [])]
+                fixed["odds"] = torch.cat([odds(*opinion, written) for opinion in opinions], dim=-1)
                 values = self._both(self.model, {**batch, **fixed}, policy=False)[1]
             if penalty or again:
                 fixed["old_per_token_logps"] = logps
@@ -107,6 +112,15 @@ class Credit:
                 with use_adapter(self.accelerator.unwrap_model(self.model), adapter_name=None):
                     fixed["ref_per_token_logps"] = self._policy_alone(batch)[0]
         return {**fixed, "values": values.cpu()}
+
+    def _second_opinion(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(log-probs, entropies) [B, C] of the model that the critic stands on, without its adapter."""
+        padded = Padded(*joined(batch))
+        chunks = self._plan(padded, share=False)
+        with use_adapter(self.critic.lm, adapter_name=None), self.accelerator.autocast():
+            read = [self._plain(self.critic.lm, padded, chunk.rows) for chunk in chunks]
+        logps, entropies = in_order(read, chunks, padded.keep)
+        return logps, entropies
 
     def _policy_alone(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """(log-probs, entropies) [B, C] from a forward that reads no values."""

@@ -1,7 +1,8 @@
 """The critic: a value for the state before every token, from a head on a backbone of its own, shared or separate.
 
 A critic that reads log-probs is told, in the embedding of each token that the policy wrote, how likely it was, and how
-open the next choice is: what sampling has done to a completion can be seen there long before it can be seen in the text.
+open the next choice is: what sampling has done to a completion can be seen there long before it can be seen in the text. One
+that stands on another model is told the same of that model, without its adapter: a second opinion of each token.
 
 Always true here: the policy's adapter, and what is published of it, holds nothing of the critic; a backbone that shares the
 policy's base shares its very tensors, so that it takes the memory of an adapter; the head is zero at first, and computes in fp32.
@@ -26,7 +27,9 @@ NAME = "critic"
 FILE = "critic.safetensors"
 LM = "lm."
 ODDS = 3
-"""Numbers that are told at a token; see `odds`."""
+"""Numbers that are told at a token of one model's opinion; see `odds`."""
+OPINIONS = {"head": 0, "adapter": 1, "model": 2}
+"""Models whose odds each kind of critic can be told: the policy's, and that of the other model it stands on."""
 
 
 class Critic(nn.Module):
@@ -35,18 +38,18 @@ class Critic(nn.Module):
     Args:
         hidden: width of the backbone's last hidden states.
         lm: a causal language model with an adapter of its own (PEFT); None to read the policy's forward.
-        reads_logprobs: it is told the `odds` of tokens, by a matrix that is zero at first; a matter of its own `lm` alone.
+        told: numbers that it is told at a token, by a matrix that is zero at first; 0 for none, as without an `lm`.
     """
 
-    def __init__(self, hidden: int, lm: Any = None, reads_logprobs: bool = False) -> None:
+    def __init__(self, hidden: int, lm: Any = None, told: int = 0) -> None:
         super().__init__()
         self.lm = lm
         self.head = nn.Linear(hidden, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.odds: nn.Linear | None = None
-        if lm is not None and reads_logprobs:
-            self.odds = nn.Linear(ODDS, decoder(lm).get_input_embeddings().weight.size(1), bias=False)
+        if told:
+            self.odds = nn.Linear(told, decoder(lm).get_input_embeddings().weight.size(1), bias=False)
             nn.init.zeros_(self.odds.weight)
 
     def value(self, hidden_BTH: torch.Tensor) -> torch.Tensor:
@@ -66,7 +69,7 @@ class Critic(nn.Module):
         """A `Head` of `prefix.py`: values [B, C + 1], before each of C tokens and after the last.
 
         Args:
-            odds_BCK: what is told at the C tokens and the one before [B, 1 + C or more, 3], for a critic that reads it.
+            odds_BCK: what is told at the C tokens and the one before [B, 1 + C or more, told], for a critic that reads it.
             detached: with a gradient for the head alone.
         """
         if self.odds is not None and odds_BCK is not None:
@@ -109,6 +112,11 @@ def odds(logps_BC: torch.Tensor, entropies_BC: torch.Tensor, written_BC: torch.T
     return torch.cat([of_token, of_next[..., None]], dim=-1).float()
 
 
+def numbers_told(kind: str, reads_logprobs: bool) -> int:
+    """How many numbers such a critic is told at a token."""
+    return ODDS * OPINIONS[kind] * reads_logprobs
+
+
 def attach_critic(
     policy: Any,
     kind: str,
@@ -124,7 +132,7 @@ def attach_critic(
         lora: of its adapter.
         base: the other base model, with the policy's vocabulary.
         checkpointing: recompute its activations in the backward pass.
-        reads_logprobs: see `Critic`.
+        reads_logprobs: whether it is told odds, where it can be.
     """
     lm = None
     if kind == "adapter":
@@ -135,7 +143,7 @@ def attach_critic(
         if checkpointing:
             lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     width = (lm or policy).config.get_text_config().hidden_size
-    critic = Critic(width, lm, reads_logprobs).to(next(policy.parameters()).device)
+    critic = Critic(width, lm, numbers_told(kind, reads_logprobs)).to(next(policy.parameters()).device)
     policy.critic = critic
     policy.register_state_dict_post_hook(_leave_out)
     return critic

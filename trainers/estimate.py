@@ -122,6 +122,8 @@ class Critic:
     """Whether the backbone's weights are its own, and not the policy's base."""
     passes: int = 0
     """Of the policy over each generation batch, without a gradient: for its own log-probs, and for the reference's."""
+    opinion: bool = False
+    """Whether its own base scores each generation batch too."""
 
 
 @dataclass(frozen=True)
@@ -279,10 +281,11 @@ def work(shape: Shape, batch: Batch, checkpointing: bool, critic: Critic | None 
         train += generated * critic.passes * (matrices * length + pairs)
         layers += chunks * critic.passes * shape.layers
         if (form := critic.backbone) is not None:
-            own = (
+            attended = 2 * form.layers * form.heads * form.head_dim * length * length
+            read = (
                 2 * (form.parameters - form.vocab * form.hidden + critic.trained) * length
             )  # no head over the vocabulary
-            own += 2 * form.layers * form.heads * form.head_dim * length * length
-            train += (trained * times + generated) * own
-            layers += (steps + chunks) * form.layers
+            train += (trained * times + generated) * (read + attended)
+            train += generated * critic.opinion * (2 * form.parameters * length + attended)
+            layers += (steps + chunks * (1 + critic.opinion)) * form.layers
     return Work(prompts + completions, train, layers * CALLS_PER_LAYER)

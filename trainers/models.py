@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -33,6 +34,8 @@ from .config import RunConfig
 from .nano import NanoOptions, nano_base
 
 NANO = "nano"
+TOKENS = ("vocab_size", "across_words", "demonstrations")
+"""Options of nano's that make other tokens of the same texts."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +57,28 @@ class Base:
         return asdict(self)
 
 
-def base_path(config: RunConfig, env: Environment) -> str:
-    """What `from_pretrained` takes: nano's cache folder (built first where needed), else the name as given."""
+def base_path(config: RunConfig, env: Environment, nano: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """What `from_pretrained` takes: nano's cache folder (built first where needed), else the name as given.
+
+    Args:
+        nano: laid on the config's options, for another embedded model of the job: those of its size and warm start.
+    """
     if config.model.model_name_or_path != NANO:
+        if nano:
+            raise BadInput(
+                f"{config.path}: critic_nano: the policy is {config.model.model_name_or_path}, not nano, and their tokens "
+                "differ; set critic_model_name_or_path instead"
+            )
         return str(config.model.model_name_or_path)
     hints = field_types(NanoOptions)
-    where = f"{config.path}: nano"
-    check_keys(config.job.nano, hints, where)
-    options = NanoOptions(**{k: coerce(v, hints[k], k, where) for k, v in config.job.nano.items()})
+    check_keys(config.job.nano, hints, f"{config.path}: nano")
+    check_keys(nano, [key for key in hints if key not in TOKENS], f"{config.path}: critic_nano")
+    where, given = f"{config.path}: {'critic_nano' if nano else 'nano'}", {**config.job.nano, **nano}
+    options = NanoOptions(**{k: coerce(v, hints[k], k, where) for k, v in given.items()})
     elsewhere = None
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        elsewhere = [str(config.path), *(f"--{key}={json.dumps(value)}" for key, value in config.overrides.items())]
+        overrides = {**config.overrides, **({"nano": given} if nano else {})}
+        elsewhere = [str(config.path), *(f"--{key}={json.dumps(value)}" for key, value in overrides.items())]
     return str(nano_base(env, str(config.job.job), options, elsewhere))
 
 

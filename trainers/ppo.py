@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from peft import LoraConfig
-from trl.trainer.utils import split_tensor_dict
+from trl.trainer.utils import add_fused_lm_head, split_tensor_dict
 
 from ..configs import BadInput
 from .credit import Credit
@@ -39,7 +39,7 @@ class PPOTrainer(Credit, Trainer):
     """KL to the policy that sampled, summed over the tokens of an accumulation window, and their number."""
     _stopped = False
     _odds: torch.Tensor | None = None
-    """What the critic is told of the batch that is forwarded [B, 1 + C, 3]."""
+    """What the critic is told of the batch that is forwarded [B, 1 + C, told]."""
     _keeps_cache = True
     """Whether the critic's backbone can share a prompt."""
 
@@ -51,6 +51,11 @@ class PPOTrainer(Credit, Trainer):
         )
         self.kl_coef = args.kl_coef
         super().__init__(model, args, **kwargs)
+        if self.critic.odds is not None and args.critic == "model":  # as TRL does with the policy and its reference
+            add_fused_lm_head(
+                self.critic.lm.get_base_model(), temperature=self.temperature,
+                cast_lm_head_to_fp32=args.cast_lm_head_to_fp32, outputs=("log_probs", "entropy"),
+            )  # fmt: skip
         if self.sharded:
             raise BadInput(NOT_SHARDED)
 

@@ -58,11 +58,15 @@ class PPOConfig(GRPOConfig):
     """The critic's backbone: a LoRA adapter of its own on the policy's base, the policy's own forward, or another model."""
     critic_model_name_or_path: str | None = None
     """The other model, with `critic: model`; the policy's base where not given. It must have the policy's vocabulary."""
+    critic_nano: dict[str, Any] = field(default_factory=dict)
+    """Laid on `nano` for a critic on an embedded model of its own, with `critic: model`; {target: 1.0} for one that has learned
+    all that the demonstrations teach."""
     critic_lora: dict[str, Any] = field(default_factory=dict)
     """Laid on `lora` for the critic's adapter."""
     critic_reads_logprobs: bool = True
     """Whether a critic with its own forward (`adapter`, `model`) is told how likely each token was that the policy wrote, and how
-    open the next choice is: on arithmetic it ends at 0.45 of the variance explained, and at 0.24 without (docs/ppo.md)."""
+    open the next choice is; one on another model (`model`), what that model thinks of both too. On arithmetic an adapter ends at
+    0.45 of the variance explained, and at 0.24 without (docs/ppo.md)."""
     critic_learning_rate: float | None = None
     """Of the critic; that of the policy where not given, as TRL 1.12's PPO."""
     critic_warmup_steps: int = 0
@@ -120,6 +124,11 @@ class PPOConfig(GRPOConfig):
         if self.critic_model_name_or_path and self.critic != "model":
             raise ValueError(
                 f"critic_model_name_or_path is set and critic is {self.critic}; set critic: model, or remove it"
+            )
+        if self.critic_nano and (self.critic != "model" or self.critic_model_name_or_path):
+            raise ValueError(
+                "critic_nano is the embedded model that a critic stands on: set critic: model and no critic_model_name_or_path, "
+                "or remove it"
             )
         if self.critic_lora and self.critic == "head":
             raise ValueError(
