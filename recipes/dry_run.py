@@ -17,8 +17,8 @@ from peft import LoraConfig, get_peft_model
 from ..envs.core import tools_of
 from ..trainers.callbacks import time_text
 from ..trainers.config import RunConfig
+from ..trainers.critic import ODDS
 from ..trainers.critic import Critic as ValueHead
-from ..trainers.critic import numbers_told
 from ..trainers.estimate import (
     CALL_SECONDS,
     EIGHT_BIT,
@@ -60,7 +60,7 @@ def report(config: RunConfig) -> str:
     args = here.arguments()
     model = model_shape(config, path)
     check_model(here, args, job, model, chat)
-    critic = _critic(config, args, path) if isinstance(args, PPOConfig) else None
+    critic = _critic(config, args, path) if config.recipe == "ppo" and isinstance(args, PPOConfig) else None
     shape = _shape(model, config.lora)
     batch = _batch(config, args, job, launch.processes, _longest(chat, job))
     precision = _precision(config, args)
@@ -116,14 +116,14 @@ def _critic(config: RunConfig, args: PPOConfig, path: str) -> Critic:
     policy = model_shape(config, path)
     other = critic_base(config, args, policy, model_shape)
     hidden = (other or policy).config.get_text_config().hidden_size
-    penalty, told = args.kl_coef > 0, args.critic_reads_logprobs
+    penalty, opinions = args.kl_coef > 0, args.opinions
     head = sum(p.numel() for p in ValueHead(hidden).parameters())
     if args.critic == "head":  # its values come with the policy's log-probs, or take a pass of the policy
         return Critic(head, passes=1 + penalty)
     backbone = _shape(other or policy, critic_lora(config, args))
-    head += numbers_told(args.critic, told) * hidden
-    passes = (penalty or told or reused(args)) + penalty
-    return Critic(head + backbone.adapter, backbone, other is not None, passes, opinion=told and other is not None)
+    head += ODDS * opinions * hidden
+    passes = (penalty or opinions > 0 or reused(args)) + penalty
+    return Critic(head + backbone.adapter, backbone, other is not None, passes, opinion=opinions > 1)
 
 
 def _batch(config: RunConfig, args: Any, job: Job, processes: int, prompt: int) -> Batch:

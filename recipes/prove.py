@@ -29,7 +29,7 @@ from ..rewards import Scored
 from ..rewards.executor import score
 from ..rollouts.record import read_records, record_files
 from ..trainers.config import RunConfig, load_config
-from ..trainers.models import base_path, load_adapter, load_base
+from ..trainers.models import build_embedded, load_adapter, load_base
 from ..trainers.run_folder import RunFolder, write
 from .evaluate import AFTER, BEFORE, held_out, store
 from .launch import check
@@ -131,7 +131,7 @@ def prove(
     if not real.output.exists():
         check(real)
     env = config.environment()
-    base_path(config, env)  # built once, before two processes ask for it
+    build_embedded(config, env)
     shared = {**overrides, "seed": seed}
     train_arms(job, recipe, folder, {REAL: shared, CONTROL: {**shared, "shuffle_rewards": True}})
     seconds = RunFolder(folder / REAL).read()["train_seconds"]

@@ -36,7 +36,7 @@ from ..rollouts.servers import NoServer
 from ..trainers.callbacks import LiveLine, Metrics, StopOnSignal, TimeLimit, Validation
 from ..trainers.checkpoints import check_room, last_whole
 from ..trainers.config import RunConfig
-from ..trainers.models import base_checksum, base_path, load_base, restore_adapter, save_adapter, update_norm
+from ..trainers.models import base_checksum, build_embedded, load_base, restore_adapter, save_adapter, update_norm
 from ..trainers.rolling import Rolling, context_length
 from ..trainers.run_folder import RunFolder, now, run_facts
 from .preflight import Job, check_model, prepare
@@ -64,7 +64,7 @@ def run(
     """
     transformers.utils.logging.disable_progress_bar()
     disable_progress_bar()
-    base_path(config, config.environment())  # before TRL's arguments: a warm start has arguments of its own
+    build_embedded(config, config.environment())
     args = config.arguments()
     asked = int(os.environ.get("JOURNEYMAN_PROCESSES", args.world_size))
     if asked != args.world_size:

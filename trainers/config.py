@@ -34,8 +34,8 @@ CHOICES = {
     "importance_sampling_level": ("token", "sequence"),
 }
 """Keys that TRL declares as any text and checks in the first step or not at all."""
-CONFIGS: dict[str, type[GRPOConfig]] = {"ppo": PPOConfig}
-"""Recipes whose trainer has a configuration of its own; the others take TRL's."""
+CONFIGS: dict[str, type[GRPOConfig]] = {"ppo": PPOConfig, "sft": PPOConfig}
+"""Recipes with another configuration than TRL's own: PPO's, which has every key, also for SFT on whatever file a proof is of."""
 DEFAULT_LORA = {"r": 32, "lora_alpha": 64, "lora_dropout": 0.0, "target_modules": "all-linear"}
 
 
@@ -97,6 +97,8 @@ class RunConfig:
             "bf16": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
             "dataloader_pin_memory": torch.cuda.is_available(), "use_cpu": not torch.accelerator.is_available(),
         }  # fmt: skip
+        if self.recipe == "sft":  # which compares no rollouts: any batch will do
+            ours["num_generations"] = 1
         try:
             args = CONFIGS.get(self.recipe, GRPOConfig)(
                 **{**defaults, **self.trainer, **ours, "output_dir": str(self.output)}
@@ -105,7 +107,7 @@ class RunConfig:
             raise BadInput(f"{self.path}: {' '.join(str(error).split())}") from error
         for key, choices in CHOICES.items():
             coerce(getattr(args, key), Literal[choices], key, str(self.path))
-        if isinstance(args, PPOConfig):
+        if self.recipe == "ppo" and isinstance(args, PPOConfig):
             check_ppo(str(self.path), self.trainer, args, self.job, self.lora)
         return args
 

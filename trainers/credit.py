@@ -103,8 +103,10 @@ class Credit:
             else:
                 logps, entropies = self._policy_alone(batch)
                 written = batch["completion_mask"] * batch.get("tool_mask", 1)
-                opinions = [(logps, entropies), *([self._second_opinion(batch)] if self.args.critic == "model" else [])]
-                fixed["odds"] = torch.cat([odds(*opinion, written) for opinion in opinions], dim=-1)
+                fixed["odds"] = odds(logps, entropies, written)
+                if self.args.opinions > 1:
+                    second = odds(*self._second_opinion(batch), written)
+                    fixed["odds"] = torch.cat([fixed["odds"], second], dim=-1)
                 values = self._both(self.model, {**batch, **fixed}, policy=False)[1]
             if penalty or again:
                 fixed["old_per_token_logps"] = logps

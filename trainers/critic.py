@@ -28,8 +28,6 @@ FILE = "critic.safetensors"
 LM = "lm."
 ODDS = 3
 """Numbers that are told at a token of one model's opinion; see `odds`."""
-OPINIONS = {"head": 0, "adapter": 1, "model": 2}
-"""Models whose odds each kind of critic can be told: the policy's, and that of the other model it stands on."""
 
 
 class Critic(nn.Module):
@@ -38,18 +36,18 @@ class Critic(nn.Module):
     Args:
         hidden: width of the backbone's last hidden states.
         lm: a causal language model with an adapter of its own (PEFT); None to read the policy's forward.
-        told: numbers that it is told at a token, by a matrix that is zero at first; 0 for none, as without an `lm`.
+        opinions: how many models' `odds` of a token it is told, by a matrix that is zero at first; 0 without an `lm`.
     """
 
-    def __init__(self, hidden: int, lm: Any = None, told: int = 0) -> None:
+    def __init__(self, hidden: int, lm: Any = None, opinions: int = 0) -> None:
         super().__init__()
         self.lm = lm
         self.head = nn.Linear(hidden, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.odds: nn.Linear | None = None
-        if told:
-            self.odds = nn.Linear(told, decoder(lm).get_input_embeddings().weight.size(1), bias=False)
+        if opinions:
+            self.odds = nn.Linear(ODDS * opinions, decoder(lm).get_input_embeddings().weight.size(1), bias=False)
             nn.init.zeros_(self.odds.weight)
 
     def value(self, hidden_BTH: torch.Tensor) -> torch.Tensor:
@@ -69,7 +67,7 @@ class Critic(nn.Module):
         """A `Head` of `prefix.py`: values [B, C + 1], before each of C tokens and after the last.
 
         Args:
-            odds_BCK: what is told at the C tokens and the one before [B, 1 + C or more, told], for a critic that reads it.
+            odds_BCK: what is told at the C tokens and the one before [B, 1 + C or more, 3 x opinions], where it reads it.
             detached: with a gradient for the head alone.
         """
         if self.odds is not None and odds_BCK is not None:
@@ -112,18 +110,13 @@ def odds(logps_BC: torch.Tensor, entropies_BC: torch.Tensor, written_BC: torch.T
     return torch.cat([of_token, of_next[..., None]], dim=-1).float()
 
 
-def numbers_told(kind: str, reads_logprobs: bool) -> int:
-    """How many numbers such a critic is told at a token."""
-    return ODDS * OPINIONS[kind] * reads_logprobs
-
-
 def attach_critic(
     policy: Any,
     kind: str,
     lora: LoraConfig,
     base: Any = None,
     checkpointing: bool = False,
-    reads_logprobs: bool = False,
+    opinions: int = 0,
 ) -> Critic:
     """Give a policy (PEFT) its critic, as the submodule `critic`: what wraps the policy wraps both.
 
@@ -132,7 +125,7 @@ def attach_critic(
         lora: of its adapter.
         base: the other base model, with the policy's vocabulary.
         checkpointing: recompute its activations in the backward pass.
-        reads_logprobs: whether it is told odds, where it can be.
+        opinions: see `Critic`.
     """
     lm = None
     if kind == "adapter":
@@ -143,7 +136,7 @@ def attach_critic(
         if checkpointing:
             lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     width = (lm or policy).config.get_text_config().hidden_size
-    critic = Critic(width, lm, numbers_told(kind, reads_logprobs)).to(next(policy.parameters()).device)
+    critic = Critic(width, lm, opinions).to(next(policy.parameters()).device)
     policy.critic = critic
     policy.register_state_dict_post_hook(_leave_out)
     return critic

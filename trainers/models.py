@@ -77,9 +77,17 @@ def base_path(config: RunConfig, env: Environment, nano: Mapping[str, Any] = Map
     options = NanoOptions(**{k: coerce(v, hints[k], k, where) for k, v in given.items()})
     elsewhere = None
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        overrides = {**config.overrides, **({"nano": given} if nano else {})}
+        overrides = {**config.overrides, "recipe": config.recipe, **({"nano": given} if nano else {})}
         elsewhere = [str(config.path), *(f"--{key}={json.dumps(value)}" for key, value in overrides.items())]
     return str(nano_base(env, str(config.job.job), options, elsewhere))
+
+
+def build_embedded(config: RunConfig, env: Environment) -> None:
+    """Build what a run needs of embedded models: before TRL's arguments, for a warm start has arguments of its own, and before
+    two processes ask."""
+    base_path(config, env)
+    if of_critic := config.trainer.get("critic_nano"):
+        base_path(config, env, of_critic)
 
 
 def load_base(config: RunConfig, env: Environment) -> tuple[Any, Chat, Base]:

@@ -39,19 +39,17 @@ class PPOTrainer(Credit, Trainer):
     """KL to the policy that sampled, summed over the tokens of an accumulation window, and their number."""
     _stopped = False
     _odds: torch.Tensor | None = None
-    """What the critic is told of the batch that is forwarded [B, 1 + C, told]."""
+    """What the critic is told of the batch that is forwarded [B, 1 + C, 3 x opinions]."""
     _keeps_cache = True
     """Whether the critic's backbone can share a prompt."""
 
     def __init__(
         self, model: Any, args: PPOConfig, *, lora: LoraConfig, critic_base: Any = None, **kwargs: Any
     ) -> None:  # fmt: skip
-        self.critic = attach_critic(
-            model, args.critic, lora, critic_base, args.gradient_checkpointing, args.critic_reads_logprobs
-        )
+        self.critic = attach_critic(model, args.critic, lora, critic_base, args.gradient_checkpointing, args.opinions)
         self.kl_coef = args.kl_coef
         super().__init__(model, args, **kwargs)
-        if self.critic.odds is not None and args.critic == "model":  # as TRL does with the policy and its reference
+        if args.opinions > 1:  # as TRL does with the policy and its reference
             add_fused_lm_head(
                 self.critic.lm.get_base_model(), temperature=self.temperature,
                 cast_lm_head_to_fp32=args.cast_lm_head_to_fp32, outputs=("log_probs", "entropy"),

@@ -65,8 +65,8 @@ class PPOConfig(GRPOConfig):
     """Laid on `lora` for the critic's adapter."""
     critic_reads_logprobs: bool = True
     """Whether a critic with its own forward (`adapter`, `model`) is told how likely each token was that the policy wrote, and how
-    open the next choice is; one on another model (`model`), what that model thinks of both too. On arithmetic an adapter ends at
-    0.45 of the variance explained, and at 0.24 without (docs/ppo.md)."""
+    open the next choice is; one on another model than the policy's base, what that model thinks of both too. On arithmetic an
+    adapter ends at 0.45 of the variance explained, and at 0.24 without (docs/ppo.md)."""
     critic_learning_rate: float | None = None
     """Of the critic; that of the policy where not given, as TRL 1.12's PPO."""
     critic_warmup_steps: int = 0
@@ -134,6 +134,13 @@ class PPOConfig(GRPOConfig):
             raise ValueError(
                 "critic_lora is set and critic is head, which has no adapter; set critic: adapter, or remove it"
             )
+
+    @property
+    def opinions(self) -> int:
+        """Models whose opinion of each token the critic is told: the policy, and another that the critic stands on."""
+        if self.critic == "head" or not self.critic_reads_logprobs:
+            return 0
+        return 1 + bool(self.critic_model_name_or_path or self.critic_nano)
 
     def _rollouts_a_batch(self) -> int:
         if self.generation_batch_size is not None:

@@ -53,6 +53,9 @@ def test_what_each_critic_adds(tiny, tiny_base):
     text = lines(report(load_config(tiny, {"critic_reads_logprobs": False}, "ppo")), "memory")["critic"]
     with_odds, without = (int(line.split("  ")[1].split()[0].replace(",", "")) for line in (adapter, text))
     assert with_odds - without == 3 * 32, "a row for each number that is told"
+    second = lines(report(load_config(tiny, {"critic": "model", "critic_nano": {"layers": 2}}, "ppo")), "memory")
+    one, two = (int(line.split("a base of ")[1].replace(",", "")) for line in (model, second["critic"]))
+    assert two > 1.1 * one
 
 
 def test_the_shipped_config_on_a_random_base(tmp_path):

@@ -130,6 +130,13 @@ PPO = {
         {"lora": {"r": 4, "modules_to_save": ["lm_head"]}}, ["lora.modules_to_save", "set critic: head or model"]),
     "a model that is not asked for": (
         {"critic_model_name_or_path": "some/model"}, ["critic_model_name_or_path is set", "set critic: model"]),
+    "an embedded model that is not asked for": (
+        {"critic_nano": {"steps": 9}}, ["critic_nano", "set critic: model", "remove it"]),
+    "an embedded model of other tokens": (
+        {"critic": "model", "critic_nano": {"vocab_size": 9}}, ["critic_nano: there is no key 'vocab_size'"]),
+    "an embedded model beside another policy": (
+        {"critic": "model", "critic_nano": {"steps": 9}, "model_name_or_path": "some/model", "nano": None},
+        ["critic_nano: the policy is some/model", "set critic_model_name_or_path"]),
     "a loss over whole texts": ({"loss_type": "luspo"}, ["loss_type is luspo", "dapo, bnpo"]),
     "a ratio of whole texts": ({"importance_sampling_level": "sequence"}, ["importance_sampling_level is sequence"]),
     "skipped steps in half precision": ({"fp16": True, "target_kl": 0.1}, ["target_kl", "bf16: true"]),

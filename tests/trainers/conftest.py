@@ -16,6 +16,7 @@ from journeyman.trainers.config import load_config
 from journeyman.trainers.models import load_base
 from journeyman.trainers.ppo import PPOTrainer
 from peft import get_peft_model
+from transformers import AutoModelForCausalLM
 
 PAYING = '''
 """The tiny job with a tool, so that completions may hold what the policy did not write, and a reward per turn."""
@@ -114,9 +115,27 @@ def paying(make_job, tiny_base, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def ppo_trainer(paying, tmp_path_factory):
-    """Makes a PPO trainer of that job, with keys changed."""
-    return lambda job=paying, **flags: trainer_of(job, tmp_path_factory.mktemp("run"), **flags)
+def other_base(tiny_base, tmp_path_factory):
+    """The folder of another base with the same tokens."""
+    folder = tmp_path_factory.mktemp("other")
+    model = AutoModelForCausalLM.from_pretrained(tiny_base)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.03 * torch.randn(parameter.shape))
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ppo_trainer(paying, other_base, tmp_path_factory):
+    """Makes a PPO trainer of that job, with keys changed; `{other}` stands for the other base."""
+
+    def make(job=paying, **flags):
+        flags = {key: str(other_base) if value == "{other}" else value for key, value in flags.items()}
+        return trainer_of(job, tmp_path_factory.mktemp("run"), **flags)
+
+    return make
 
 
 @pytest.fixture(scope="session", name="hand_made")

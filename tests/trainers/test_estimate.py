@@ -155,6 +155,8 @@ def test_what_a_critic_adds_by_hand():
     own = work(shape, batch, False, Critic(trained=109, backbone=shape))
     # 48 rows there and back, and 16 for their values; 200 of its parameters less the embedding's 800.
     assert own.train_flops - alone.train_flops == (48 * 2 + 16) * (2 * (200 + 109) * 15 + pairs)
+    asked = work(shape, batch, False, Critic(trained=109, backbone=shape, opinion=True))
+    assert asked.train_flops - own.train_flops == 16 * (2000 * 15 + pairs)
     assert head.decode_flops == own.decode_flops == alone.decode_flops
 
     need = {

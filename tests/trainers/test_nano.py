@@ -1,3 +1,4 @@
+import json
 import os
 import random
 import subprocess
@@ -119,6 +120,21 @@ def test_every_option_is_part_of_the_cache_key(tiny, tiny_base, monkeypatch):
         folders.add(Path(base_path(other, other.environment())).name)
 
     assert len(folders) == 5 and Path(base_path(config, config.environment())) == tiny_base
+
+
+def test_a_critic_may_stand_on_a_nano_of_its_own_with_the_same_tokens(make_job, tiny_base, tmp_path, monkeypatch):
+    """Asked for by a rank of several, which leaves the building to a process of its own."""
+    monkeypatch.setenv("JOURNEYMAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    own = {"layers": 2, "steps": 41}
+    config = load_config(make_job(tmp_path / "job"), {"critic": "model", "critic_nano": own}, "ppo")
+    other = Path(base_path(config, config.environment(), config.trainer["critic_nano"]))
+    facts = json.loads((other / "nano.json").read_text())
+
+    assert {key: facts["options"][key] for key in own} == own and [
+        p for p in (tmp_path / "cache").iterdir() if p.is_dir()
+    ] == [other]
+    assert (other / "tokenizer.json").read_bytes() == (tiny_base / "tokenizer.json").read_bytes()
 
 
 def test_two_processes_that_build_at_once_share_one_model(tiny, tiny_base, tmp_path):

@@ -31,14 +31,22 @@ def scored(model, rollout, temperature=1.0, sampled=None):
     if lm is not None:
         embedded = lm.get_input_embeddings()(ids)
         if (told := model.critic.odds) is not None:
-            logps_then, entropies_then = (sampled or (mine, entropies))[:2]
+            opinions = [(sampled or (mine, entropies))[:2]]
+            if told.in_features > 3:  # what the critic's own base thinks, which never moves
+                with lm.disable_adapter():
+                    own = lm(input_ids=ids, use_cache=False).logits[0, P - 1 : P - 1 + C].double() / temperature
+                own = own.log_softmax(-1)
+                opinions.append(
+                    (own.gather(1, ids[0, P:, None]).squeeze(1).numpy(), -(own.exp() * own).sum(-1).numpy())
+                )
             for t in range(C + 1):  # at the token before the t-th
-                numbers = torch.zeros(3)
-                if t > 0 and rollout.env_mask[t - 1]:
-                    numbers[:2] = torch.tensor([max(logps_then[t - 1], -10.0), math.exp(logps_then[t - 1]) - 1])
-                if t < C and rollout.env_mask[t]:
-                    numbers[2] = entropies_then[t]
-                embedded[0, P - 1 + t] += told.weight @ numbers
+                numbers = torch.zeros(len(opinions), 3)
+                for about, (logps_then, entropies_then) in zip(numbers, opinions, strict=True):
+                    if t > 0 and rollout.env_mask[t - 1]:
+                        about[:2] = torch.tensor([max(logps_then[t - 1], -10.0), math.exp(logps_then[t - 1]) - 1])
+                    if t < C and rollout.env_mask[t]:
+                        about[2] = entropies_then[t]
+                embedded[0, P - 1 + t] += told.weight @ numbers.flatten()
         seen = lm(inputs_embeds=embedded, use_cache=False, output_hidden_states=True)
     values = seen.hidden_states[-1][0, P - 1 :].double() @ head.weight[0].double() + head.bias.double()
     return mine, entropies, values.numpy()
@@ -139,6 +147,7 @@ LOSSES = {
     "grpo": {"loss_type": "grpo"}, "bnpo": {"loss_type": "bnpo"}, "dr_grpo": {"loss_type": "dr_grpo"},
     "cispo": {"loss_type": "cispo", "epsilon_high": 5.0}, "head": {"critic": "head"}, "model": {"critic": "model"},
     "the text alone": {"critic_reads_logprobs": False},
+    "another model": {"critic": "model", "critic_model_name_or_path": "{other}", "temperature": 0.8},
     "temperature": {"temperature": 0.6, "kl_coef": 0.1},
 }  # fmt: skip
 
@@ -173,6 +182,16 @@ def test_the_loss_is_that_of_numpy(ppo_trainer, hand_made, stir, flags):
     assert metrics["critic/value_mean"][0] == pytest.approx(flat.mean(), abs=1e-5)
     assert np.mean(metrics["critic/clip_ratio"]) > 0
     assert ("kl" in metrics) == (args.kl_coef > 0)
+
+
+def test_a_critic_on_another_model_is_told_what_that_one_thinks(ppo_trainer, hand_made):
+    trainer = ppo_trainer(critic="model", critic_model_name_or_path="{other}")
+    batch = batch_of(trainer, *hand_made(24))
+    mine, theirs = batch["odds"].split(3, dim=-1)
+    written = (batch["completion_mask"] * batch["tool_mask"]).bool()
+
+    assert not mine[:, 1:][~written][:, :2].any() and not theirs[:, 1:][~written][:, :2].any()
+    assert (mine - theirs)[:, 1:][written].abs().amax(0).min() > 1e-3, "two models, two opinions"
 
 
 @pytest.mark.parametrize("critic", CRITICS)
