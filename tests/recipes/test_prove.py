@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from journeyman.configs import BadInput
 from journeyman.recipes import prove as module
+from journeyman.recipes import sft
 from journeyman.recipes.prove import CONTROL, REAL, REFERENCE, as_dict, prove, verdict
 from journeyman.rollouts.record import read_records
 from journeyman.trainers.config import load_config
@@ -82,6 +83,16 @@ def test_the_table_says_what_the_proof_holds(proven):
     for name in (REAL, CONTROL, REFERENCE, "real - control"):
         assert f"  {name}" in text
     assert ("  proved" in text) == proof.passed and ("not proved" in text) != proof.passed
+
+
+def test_a_ppo_file_has_its_reference_row(make_job, tiny_base, tmp_path):
+    """SFT reads the same file, and cares for nothing that is said there of groups and critics."""
+    ppo = {"recipe": "ppo", "num_generations": 1, "per_device_train_batch_size": 9, "critic": "model", "gamma": 0.9}
+    job = make_job(tmp_path / "job", **ppo, max_steps=2, validate_every=0, report_to="none")
+    config = load_config(job, {"output_dir": str(tmp_path / "run")}, "sft")
+    folder = sft.train(config)
+
+    assert json.loads((folder / "run.json").read_text())["steps"] == 2 and (folder / "adapter").is_dir()
 
 
 @pytest.mark.slow

@@ -115,7 +115,7 @@ def test_two_ranks_make_one_update(paying, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train_are_killed_and_resume(cli, job, tiny_base, tmp_path):
-    path = job(per_device_train_batch_size=4, gradient_accumulation_steps=1)
+    path = job(per_device_train_batch_size=4, gradient_accumulation_steps=1, critic="model", critic_nano={"steps": 41})
     command = ("train", path, "--accelerate=two-cpu", "--report_to=none")
     done = cli(*command, f"--output_dir={tmp_path / 'undisturbed'}", timeout=400)
     assert done.code == 0, done.err
