@@ -17,7 +17,7 @@ from ..configs import BadInput
 from ..rollouts.chat import Chat
 from ..trainers.config import RunConfig
 from ..trainers.engines import plan_of
-from ..trainers.models import base_path, load_model
+from ..trainers.models import base_path, load_model, tokens_of
 from ..trainers.ppo import PPOTrainer
 from ..trainers.ppo_config import BESIDE
 from ..trainers.rolling import context_length
@@ -41,15 +41,17 @@ def build(
     trainer.limits = replace(trainer.limits, tokens=config.job.forward_tokens)
     if trainer.accelerator.is_main_process:
         trained = sum(p.numel() for p in trainer.critic.parameters() if p.requires_grad)
+        folder.update(critic={"kind": args.critic, "base": None if other is None else _name(other)})
         folder.update(update={name: reason or "on" for name, reason in trainer.techniques().items()})
         print(f"critic: {args.critic}, {trained:,} trained parameters", file=sys.stderr)
     return trainer
 
 
 def critic_lora(config: RunConfig, args: Any) -> LoraConfig:
-    """The critic's adapter: the policy's `lora`, with `critic_lora` laid on it."""
+    """The critic's adapter: the policy's `lora`, with `critic_lora` laid on it; some ways to begin one would rewrite the base."""
+    values = {**config.values["lora"], "init_lora_weights": True, **args.critic_lora, **BESIDE}
     try:
-        return LoraConfig(task_type="CAUSAL_LM", **{**config.values["lora"], **args.critic_lora, **BESIDE})
+        return LoraConfig(task_type="CAUSAL_LM", **values)
     except (TypeError, ValueError) as error:
         raise BadInput(f"{config.path}: critic_lora: {error}") from error
 
@@ -70,7 +72,20 @@ def critic_base(config: RunConfig, args: Any, policy: Any, load: Callable[..., A
             f"{config.path}: critic_model_name_or_path: {other} has a vocabulary of {theirs:,} and the policy one of {ours:,}; "
             "the critic reads the policy's tokens: take a model of the same family"
         )
+    if args.critic_model_name_or_path:
+        tokens = tokens_of(config, str(other))
+        if tokens is not None and tokens != tokens_of(config, base_path(config, config.environment())):
+            raise BadInput(
+                f"{config.path}: critic_model_name_or_path: {other} has other tokens than the policy; the critic reads the "
+                "policy's: take a model of the same family"
+            )
     return base
+
+
+def _name(model: Any) -> str:
+    """The Hub id that a model was loaded by, or its folder's name."""
+    path = str(model.config.name_or_path)
+    return Path(path).name if Path(path).is_dir() else path
 
 
 def train(config: RunConfig, resume: str = "auto") -> Path:

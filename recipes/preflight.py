@@ -15,6 +15,7 @@ from ..rewards.executor import Executor
 from ..rollouts.chat import Chat
 from ..trainers.config import CONFIGS, RunConfig
 from ..trainers.engines import check_engine
+from ..trainers.models import nano_options
 from ..trainers.ppo_config import NOT_SHARDED
 from ..trainers.rolling import context_length
 
@@ -45,6 +46,7 @@ def prepare(config: RunConfig, processes: int = 1, sharded: bool = False) -> Job
     if sharded and config.recipe == "ppo":
         raise BadInput(f"{config.path}: accelerate: {NOT_SHARDED}")
     check_engine(config)
+    nano_options(config, config.trainer.get("critic_nano", {}))
     env, rewards, quality = config.environment(), config.rewards(), config.quality()
     train = env.tasks("train", config.seed, config.job.train_rows)
     validation = env.tasks("validation", 0)[: config.job.validation_rows]

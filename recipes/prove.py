@@ -128,14 +128,22 @@ def prove(
     if folder.exists() and any(folder.iterdir()) and not resume:
         raise BadInput(f"{folder}: holds a proof already; go on with it by --resume, or choose another --output")
     real = load_config(job, {**overrides, "seed": seed, "output_dir": str(folder / REAL)}, recipe)
-    if not real.output.exists():
+    begun = RunFolder(real.output)
+    if not begun.path.exists():
         check(real)
+    elif begun.facts.exists() and (changed := begun.differences(real)):
+        raise BadInput(
+            f"{folder}: holds the proof of another config (it differs in {', '.join(changed)}); choose another --output"
+        )
     env = config.environment()
     build_embedded(config, env)
     shared = {**overrides, "seed": seed}
     train_arms(job, recipe, folder, {REAL: shared, CONTROL: {**shared, "shuffle_rewards": True}})
     seconds = RunFolder(folder / REAL).read()["train_seconds"]
-    steps = {"max_seconds": float(seconds), "max_steps": 1_000_000, "lr_scheduler_type": "constant", "run_name": "sft"}
+    steps = {
+        "max_seconds": float(seconds), "max_steps": 1_000_000, "lr_scheduler_type": "constant", "run_name": "sft",
+        "num_generations": config.arguments().num_generations,
+    }  # fmt: skip
     train_arms(job, "sft", folder, {REFERENCE: {**shared, **steps}})
     measure_arms(config, env, folder)
     proof = verdict(folder, baselines(config, env))

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trl import GRPOConfig
-
 from ..rollouts.chat import Chat
 from ..trainers.config import RunConfig
 from ..trainers.run_folder import RunFolder
@@ -28,10 +26,9 @@ SHARED = (
 
 
 def build(config: RunConfig, args: Any, job: Job, model: Any, chat: Chat, folder: RunFolder) -> Supervised:
-    """The SFT trainer of a run: as many examples a step as the config's recipe has prompts."""
+    """The SFT trainer of a run: as many examples a step as RL has prompts."""
     options = {name: getattr(args, name) for name in SHARED}
-    group = int(config.trainer.get("num_generations") or GRPOConfig.num_generations or 1)
-    options["per_device_train_batch_size"] = max(1, args.per_device_train_batch_size // group)
+    options["per_device_train_batch_size"] = max(1, args.per_device_train_batch_size // args.num_generations)
     examples = worked_examples(job.env, chat, job.train)
     return Supervised(
         model, chat, examples, folder.checkpoints, **{**options, "logging_strategy": "steps", "logging_steps": 10}

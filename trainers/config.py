@@ -34,8 +34,8 @@ CHOICES = {
     "importance_sampling_level": ("token", "sequence"),
 }
 """Keys that TRL declares as any text and checks in the first step or not at all."""
-CONFIGS: dict[str, type[GRPOConfig]] = {"ppo": PPOConfig, "sft": PPOConfig}
-"""Recipes with another configuration than TRL's own: PPO's, which has every key, also for SFT on whatever file a proof is of."""
+CONFIGS: dict[str, type[GRPOConfig]] = {"ppo": PPOConfig}
+"""Recipes whose trainer has a configuration of its own; the others take TRL's."""
 DEFAULT_LORA = {"r": 32, "lora_alpha": 64, "lora_dropout": 0.0, "target_modules": "all-linear"}
 
 
@@ -87,6 +87,12 @@ class RunConfig:
         """How evaluations sample, defaults filled in."""
         return {**EVALUATION_KEYS, **self.job.evaluation}
 
+    @property
+    def kind(self) -> type[GRPOConfig]:
+        """The class of the trainer's configuration; SFT of a PPO file has PPO's, for TRL's refuses groups of one."""
+        alone = self.recipe == "sft" and self.trainer.get("num_generations") == 1
+        return PPOConfig if alone else CONFIGS.get(self.recipe, GRPOConfig)
+
     def arguments(self) -> GRPOConfig:
         """The trainer's configuration object, TRL's or one that extends it; what its own checks refuse is bad input here."""
         # Ours: validation, metrics, the final save and the run folder. TRL's own evaluation and card stay out.
@@ -97,12 +103,8 @@ class RunConfig:
             "bf16": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
             "dataloader_pin_memory": torch.cuda.is_available(), "use_cpu": not torch.accelerator.is_available(),
         }  # fmt: skip
-        if self.recipe == "sft":  # which compares no rollouts: any batch will do
-            ours["num_generations"] = 1
         try:
-            args = CONFIGS.get(self.recipe, GRPOConfig)(
-                **{**defaults, **self.trainer, **ours, "output_dir": str(self.output)}
-            )
+            args = self.kind(**{**defaults, **self.trainer, **ours, "output_dir": str(self.output)})
         except (ValueError, TypeError, ImportError) as error:
             raise BadInput(f"{self.path}: {' '.join(str(error).split())}") from error
         for key, choices in CHOICES.items():

@@ -261,7 +261,8 @@ def work(shape: Shape, batch: Batch, checkpointing: bool, critic: Critic | None 
     A forward pass takes 2 operations a parameter and token, a backward pass through a frozen base 2 more (the inputs'
     gradients, not the weights'), a recomputed forward another 2 (Kaplan et al. 2020, section 2.1); the scores of
     attention take 4 x heads x head size a layer for each pair of tokens, half of which are masked. A prompt is read once
-    for its group. A critic with a backbone of its own reads every row once more, and before that each rollout once.
+    for its group. A critic with a backbone of its own reads every row once more, and before that each rollout once; its
+    base once more where its opinion is asked.
     """
     length = batch.prompt + batch.completion
     matrices = 2 * (shape.parameters + shape.adapter)

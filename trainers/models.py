@@ -57,37 +57,55 @@ class Base:
         return asdict(self)
 
 
-def base_path(config: RunConfig, env: Environment, nano: Mapping[str, Any] = MappingProxyType({})) -> str:
+def base_path(config: RunConfig, env: Environment, critic_nano: Mapping[str, Any] = MappingProxyType({})) -> str:
     """What `from_pretrained` takes: nano's cache folder (built first where needed), else the name as given.
 
     Args:
-        nano: laid on the config's options, for another embedded model of the job: those of its size and warm start.
+        critic_nano: laid on the config's options, for an embedded model of the critic's own.
     """
-    if config.model.model_name_or_path != NANO:
-        if nano:
-            raise BadInput(
-                f"{config.path}: critic_nano: the policy is {config.model.model_name_or_path}, not nano, and their tokens "
-                "differ; set critic_model_name_or_path instead"
-            )
+    options = nano_options(config, critic_nano)
+    if options is None:
         return str(config.model.model_name_or_path)
-    hints = field_types(NanoOptions)
-    check_keys(config.job.nano, hints, f"{config.path}: nano")
-    check_keys(nano, [key for key in hints if key not in TOKENS], f"{config.path}: critic_nano")
-    where, given = f"{config.path}: {'critic_nano' if nano else 'nano'}", {**config.job.nano, **nano}
-    options = NanoOptions(**{k: coerce(v, hints[k], k, where) for k, v in given.items()})
     elsewhere = None
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        overrides = {**config.overrides, "recipe": config.recipe, **({"nano": given} if nano else {})}
+        overrides = {**config.overrides, "recipe": config.recipe}
+        if critic_nano:
+            overrides["nano"] = {**config.job.nano, **critic_nano}
         elsewhere = [str(config.path), *(f"--{key}={json.dumps(value)}" for key, value in overrides.items())]
     return str(nano_base(env, str(config.job.job), options, elsewhere))
+
+
+def nano_options(config: RunConfig, critic_nano: Mapping[str, Any] = MappingProxyType({})) -> NanoOptions | None:
+    """The checked options of the config's embedded model, or of its critic's; None where the policy is another model.
+
+    Raises:
+        BadInput: an unknown key, a value of another type, a critic whose tokens would be others than the policy's.
+    """
+    embedded, hints = config.model.model_name_or_path == NANO, field_types(NanoOptions)
+    if critic_nano and not embedded:
+        raise BadInput(
+            f"{config.path}: critic_nano: the policy is {config.model.model_name_or_path}, not nano, and their tokens "
+            "differ; set critic_model_name_or_path instead"
+        )
+    if not embedded:
+        return None
+    for key in TOKENS:
+        if key in critic_nano:
+            raise BadInput(
+                f"{config.path}: critic_nano: {key}: the critic reads the policy's tokens; set nano.{key} for both"
+            )
+    for name, given in (("nano", config.job.nano), ("critic_nano", critic_nano)):
+        check_keys(given, hints, f"{config.path}: {name}")
+    where, values = f"{config.path}: {'critic_nano' if critic_nano else 'nano'}", {**config.job.nano, **critic_nano}
+    return NanoOptions(**{k: coerce(v, hints[k], k, where) for k, v in values.items()})
 
 
 def build_embedded(config: RunConfig, env: Environment) -> None:
     """Build what a run needs of embedded models: before TRL's arguments, for a warm start has arguments of its own, and before
     two processes ask."""
     base_path(config, env)
-    if of_critic := config.trainer.get("critic_nano"):
-        base_path(config, env, of_critic)
+    if config.recipe == "ppo" and (critic_nano := config.trainer.get("critic_nano")):
+        base_path(config, env, critic_nano)
 
 
 def load_base(config: RunConfig, env: Environment) -> tuple[Any, Chat, Base]:
@@ -117,6 +135,15 @@ def load_chat(config: RunConfig, path: str) -> Chat:
     """The tokenizer behind `path`, and the way the config renders prompts with it."""
     tokenizer = _from_pretrained(AutoTokenizer, config, path)
     return Chat(tokenizer, _template_kwargs(config))
+
+
+def tokens_of(config: RunConfig, path: str) -> dict[str, int] | None:
+    """Token -> id of the tokenizer behind `path`; None where none lies beside the weights."""
+    try:
+        tokenizer = _from_pretrained(AutoTokenizer, config, path, "critic_model_name_or_path")
+    except BadInput:
+        return None
+    return dict(tokenizer.get_vocab())
 
 
 def _template_kwargs(config: RunConfig) -> Mapping[str, Any]:
@@ -164,9 +191,10 @@ def _from_pretrained(
         )
     except (OSError, HFValidationError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
+        embedded = "use 'nano'" if key == "model_name_or_path" else "set critic_nano for an embedded one"
         raise BadInput(
             f"{config.path}: {key}: '{path}' can't be loaded; check the name and the connection (or "
-            f"HF_HUB_OFFLINE), give a folder, or use 'nano' ({type(error).__name__}: {reason})"
+            f"HF_HUB_OFFLINE), give a folder, or {embedded} ({type(error).__name__}: {reason})"
         ) from error
 
 

@@ -24,6 +24,8 @@ REFUSED = {
 """Keys of GRPO's that mean nothing here, and what does."""
 LOSSES = ("dapo", "bnpo", "grpo", "dr_grpo", "cispo")
 """Of TRL's `loss_type`, those that take an advantage per token; they differ in what they divide by."""
+STARTS = (True, False, "gaussian", "orthogonal")
+"""Ways to begin an adapter that leave the base as it is (`init_lora_weights`)."""
 BESIDE = {"modules_to_save": None, "bias": "none", "trainable_token_indices": None}
 """What a `LoraConfig` may train of the base itself, switched off: a critic has its adapter and its head."""
 
@@ -57,16 +59,16 @@ class PPOConfig(GRPOConfig):
     critic: Literal["adapter", "head", "model"] = "adapter"
     """The critic's backbone: a LoRA adapter of its own on the policy's base, the policy's own forward, or another model."""
     critic_model_name_or_path: str | None = None
-    """The other model, with `critic: model`; the policy's base where not given. It must have the policy's vocabulary."""
+    """The other model, with `critic: model`; a copy of the policy's base where not given. It must have the policy's tokens."""
     critic_nano: dict[str, Any] = field(default_factory=dict)
-    """Laid on `nano` for a critic on an embedded model of its own, with `critic: model`; {target: 1.0} for one that has learned
-    all that the demonstrations teach."""
+    """Laid on `nano` for a critic on an embedded model of its own, with `critic: model`; {target: 1.0, steps: 2000, patience: 30}
+    for one that has learned all that the demonstrations teach."""
     critic_lora: dict[str, Any] = field(default_factory=dict)
     """Laid on `lora` for the critic's adapter."""
     critic_reads_logprobs: bool = True
     """Whether a critic with its own forward (`adapter`, `model`) is told how likely each token was that the policy wrote, and how
-    open the next choice is; one on another model than the policy's base, what that model thinks of both too. On arithmetic an
-    adapter ends at 0.45 of the variance explained, and at 0.24 without (docs/ppo.md)."""
+    open the next choice is; one on a model that is named (`critic_model_name_or_path`, `critic_nano`), what that model thinks of
+    both too. On arithmetic an adapter ends at 0.45 of the variance explained, and at 0.24 without (docs/ppo.md)."""
     critic_learning_rate: float | None = None
     """Of the critic; that of the policy where not given, as TRL 1.12's PPO."""
     critic_warmup_steps: int = 0
@@ -172,6 +174,11 @@ def check_ppo(where: str, given: dict[str, Any], args: PPOConfig, job: JobConfig
                 f"{where}: lora.{key} trains a part of the base, which policy and critic share: set critic: head or model, or "
                 "remove it"
             )
+    if args.critic_lora.get("init_lora_weights", True) not in STARTS:
+        raise BadInput(
+            f"{where}: critic_lora: init_lora_weights is {args.critic_lora['init_lora_weights']!r}, which may rewrite the base "
+            f"that policy and critic share; it should be one of {', '.join(map(str, STARTS))}"
+        )
     if args.critic == "head" and given.get("critic_reads_logprobs"):
         raise BadInput(
             f"{where}: critic_reads_logprobs is set and critic is head, which reads the policy's own forward; set critic: "

@@ -39,6 +39,13 @@ class RunFolder:
         self.adapter, self.records, self.checkpoints = path / "adapter", path / "records", path / "checkpoints"
         self.metrics, self.results = path / "metrics.jsonl", path / "results.json"
 
+    def differences(self, config: RunConfig) -> list[str]:
+        """The keys in which the run of this folder differs from `config`; where a run lies does not make it another one."""
+        places = ("output_dir", "folder")
+        theirs = {k: v for k, v in read_yaml(self.config).items() if k not in places}
+        ours = {k: v for k, v in config.values.items() if k not in places}
+        return sorted(k for k in {*theirs, *ours} if theirs.get(k) != ours.get(k))
+
     def check(self, config: RunConfig, resume: str = "auto") -> bool:
         """Whether a run of `config` may be written here, and whether it goes on with one (True); writes nothing.
 
@@ -63,11 +70,7 @@ class RunFolder:
         if not self.facts.exists():
             raise BadInput(f"{self.path}: holds files that are no run's; choose another --output_dir")
         status = self.read().get("status")
-        places = ("output_dir", "folder")  # where a run lies does not make it another one
-        theirs = {k: v for k, v in read_yaml(self.config).items() if k not in places}
-        ours = {k: v for k, v in config.values.items() if k not in places}
-        changed = sorted(k for k in {*theirs, *ours} if theirs.get(k) != ours.get(k))
-        if changed:
+        if changed := self.differences(config):
             raise BadInput(
                 f"{self.path}: is the folder of another run (it differs in {', '.join(changed)}); choose another --output_dir"
             )

@@ -103,6 +103,13 @@ def test_a_folder_that_holds_a_proof_is_not_overwritten(proven, tiny):
 
 
 @pytest.mark.slow
+def test_a_proof_goes_on_by_the_config_that_it_began_with(proven, tiny):
+    folder, _ = proven
+    with pytest.raises(BadInput, match=r"the proof of another config \(it differs in learning_rate\)"):
+        prove(str(tiny), seed=3, output=folder, resume=True, **{**FLAGS, "learning_rate": 1e-3})
+
+
+@pytest.mark.slow
 def test_resuming_a_finished_proof_trains_nothing(proven, tiny, monkeypatch):
     folder, proof = proven
     monkeypatch.setattr(subprocess, "Popen", lambda *args, **kwargs: pytest.fail("nothing is left to train"))

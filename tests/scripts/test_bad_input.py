@@ -133,7 +133,11 @@ PPO = {
     "an embedded model that is not asked for": (
         {"critic_nano": {"steps": 9}}, ["critic_nano", "set critic: model", "remove it"]),
     "an embedded model of other tokens": (
-        {"critic": "model", "critic_nano": {"vocab_size": 9}}, ["critic_nano: there is no key 'vocab_size'"]),
+        {"critic": "model", "critic_nano": {"vocab_size": 9}}, ["critic_nano: vocab_size", "set nano.vocab_size"]),
+    "an unknown key of its embedded model": (
+        {"critic": "model", "critic_nano": {"step": 9}}, ["critic_nano: there is no key 'step'", "did you mean 'steps'"]),
+    "an adapter that rewrites the base": (
+        {"critic_lora": {"init_lora_weights": "pissa"}}, ["critic_lora: init_lora_weights is 'pissa'", "gaussian"]),
     "an embedded model beside another policy": (
         {"critic": "model", "critic_nano": {"steps": 9}, "model_name_or_path": "some/model", "nano": None},
         ["critic_nano: the policy is some/model", "set critic_model_name_or_path"]),
@@ -197,6 +201,10 @@ def test_a_job_that_ppo_can_not_run(command, job, tmp_path, changes, parts):
 
 CRITICS = {
     "isn't there": ("nobody/nothing", ["critic_model_name_or_path: 'nobody/nothing' can't be loaded"]),
+    "has other tokens of the same number": (
+        "{shuffled}",
+        ["critic_model_name_or_path", "has other tokens", "same family"],
+    ),
     "has other words": (
         "other",
         ["critic_model_name_or_path", "a vocabulary of 310 and the policy one of", "same family"],
@@ -213,6 +221,13 @@ def test_a_critic_that_does_not_fit(speaking, job, tiny_base, tmp_path, path, pa
         model = AutoModelForCausalLM.from_pretrained(tiny_base)
         model.resize_token_embeddings(310)
         model.save_pretrained(path)
+    if path == "{shuffled}":
+        path = tmp_path / "shuffled"
+        shutil.copytree(tiny_base, path)
+        tokenizer = json.loads((path / "tokenizer.json").read_text())
+        vocab = tokenizer["model"]["vocab"]
+        vocab["0"], vocab["1"] = vocab["1"], vocab["0"]
+        (path / "tokenizer.json").write_text(json.dumps(tokenizer))
     config = job(critic="model", critic_model_name_or_path=str(path))
 
     done = speaking(main, "--config", config, f"--output_dir={tmp_path / 'run'}", "--report_to=none")
