@@ -138,12 +138,10 @@ def load_chat(config: RunConfig, path: str) -> Chat:
 
 
 def tokens_of(config: RunConfig, path: str) -> dict[str, int] | None:
-    """Token -> id of the tokenizer behind `path`; None where none lies beside the weights."""
-    try:
-        tokenizer = _from_pretrained(AutoTokenizer, config, path, "critic_model_name_or_path")
-    except BadInput:
+    """Token -> id of the tokenizer behind `path`; None for a folder that holds weights alone."""
+    if Path(path).is_dir() and not any(Path(path).glob("tokenizer*")):
         return None
-    return dict(tokenizer.get_vocab())
+    return dict(_from_pretrained(AutoTokenizer, config, path, "critic_model_name_or_path").get_vocab())
 
 
 def _template_kwargs(config: RunConfig) -> Mapping[str, Any]:

@@ -8,6 +8,8 @@ import torch
 from journeyman.rollouts.adapter_files import adapter_state, at_scale_one
 from journeyman.trainers.critic import decoder
 from journeyman.trainers.layout import Limits
+from journeyman.trainers.prefix import fused_head
+from journeyman.trainers.tensors import joined
 from peft import get_peft_model_state_dict
 from trl.trainer.utils import split_tensor_dict
 
@@ -192,6 +194,15 @@ def test_a_critic_on_another_model_is_told_what_that_one_thinks(ppo_trainer, han
 
     assert not mine[:, 1:][~written][:, :2].any() and not theirs[:, 1:][~written][:, :2].any()
     assert (mine - theirs)[:, 1:][written].abs().amax(0).min() > 1e-3, "two models, two opinions"
+
+    # On a GPU it is asked by TRL's tiled head, which works here too.
+    ids, mask, C = joined(batch)
+    labels = torch.where((torch.arange(ids.size(1)) >= ids.size(1) - C) & mask.bool(), ids, -100)
+    inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+    with torch.no_grad(), trainer.critic.lm.disable_adapter():
+        tiled = fused_head(trainer.critic.lm, inputs, labels)
+    for ours, other in zip(trainer._second_opinion(batch), tiled, strict=True):
+        assert (ours - other[:, -C:])[batch["completion_mask"].bool()].abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("critic", CRITICS)
