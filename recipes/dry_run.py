@@ -15,6 +15,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from ..envs.core import tools_of
+from ..rollouts.chat import Chat
 from ..trainers.callbacks import time_text
 from ..trainers.config import RunConfig
 from ..trainers.critic import ODDS
@@ -60,7 +61,7 @@ def report(config: RunConfig) -> str:
     args = here.arguments()
     model = model_shape(config, path)
     check_model(here, args, job, model, chat)
-    critic = _critic(config, args, path) if config.recipe == "ppo" and isinstance(args, PPOConfig) else None
+    critic = _critic(config, args, path, chat) if config.recipe == "ppo" and isinstance(args, PPOConfig) else None
     shape = _shape(model, config.lora)
     batch = _batch(config, args, job, launch.processes, _longest(chat, job))
     precision = _precision(config, args)
@@ -111,10 +112,10 @@ def _shape(model: Any, lora: LoraConfig) -> Shape:
     return shape_of(model.config, parameters, adapter, linear, lora.r)
 
 
-def _critic(config: RunConfig, args: PPOConfig, path: str) -> Critic:
+def _critic(config: RunConfig, args: PPOConfig, path: str, chat: Chat) -> Critic:
     """What PPO's critic adds."""
     policy = model_shape(config, path)
-    other = critic_base(config, args, policy, model_shape)
+    other = critic_base(config, args, policy, chat, model_shape)
     hidden = (other or policy).config.get_text_config().hidden_size
     penalty, opinions = args.kl_coef > 0, args.opinions
     head = sum(p.numel() for p in ValueHead(hidden).parameters())

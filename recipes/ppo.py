@@ -17,7 +17,7 @@ from ..configs import BadInput
 from ..rollouts.chat import Chat
 from ..trainers.config import RunConfig
 from ..trainers.engines import plan_of
-from ..trainers.models import base_path, load_model, tokens_of
+from ..trainers.models import base_path, load_model, model_name, tokens_of
 from ..trainers.ppo import PPOTrainer
 from ..trainers.ppo_config import BESIDE
 from ..trainers.rolling import context_length
@@ -41,8 +41,10 @@ def build(
     trainer.limits = replace(trainer.limits, tokens=config.job.forward_tokens)
     if trainer.accelerator.is_main_process:
         trained = sum(p.numel() for p in trainer.critic.parameters() if p.requires_grad)
-        folder.update(critic={"kind": args.critic, "base": None if other is None else _name(other)})
-        folder.update(update={name: reason or "on" for name, reason in trainer.techniques().items()})
+        folder.update(
+            critic={"kind": args.critic, "base": other and model_name(str(other.config.name_or_path))},
+            update={name: reason or "on" for name, reason in trainer.techniques().items()},
+        )
         print(f"critic: {args.critic}, {trained:,} trained parameters", file=sys.stderr)
     return trainer
 
@@ -56,7 +58,9 @@ def critic_lora(config: RunConfig, args: Any) -> LoraConfig:
         raise BadInput(f"{config.path}: critic_lora: {error}") from error
 
 
-def critic_base(config: RunConfig, args: Any, policy: Any, load: Callable[..., Any] = load_model) -> Any:
+def critic_base(
+    config: RunConfig, args: Any, policy: Any, chat: Chat, load: Callable[..., Any] = load_model
+) -> Any:  # fmt: skip
     """The model that a critic of its own stands on; None where it shares the policy's.
 
     Args:
@@ -74,7 +78,7 @@ def critic_base(config: RunConfig, args: Any, policy: Any, load: Callable[..., A
         )
     if args.critic_model_name_or_path:
         tokens = tokens_of(config, str(other))
-        if tokens is not None and tokens != tokens_of(config, base_path(config, config.environment())):
+        if tokens is not None and tokens != chat.tokenizer.get_vocab():
             raise BadInput(
                 f"{config.path}: critic_model_name_or_path: {other} has other tokens than the policy; the critic reads the "
                 "policy's: take a model of the same family"
@@ -82,18 +86,12 @@ def critic_base(config: RunConfig, args: Any, policy: Any, load: Callable[..., A
     return base
 
 
-def _name(model: Any) -> str:
-    """The Hub id that a model was loaded by, or its folder's name."""
-    path = str(model.config.name_or_path)
-    return Path(path).name if Path(path).is_dir() else path
-
-
 def train(config: RunConfig, resume: str = "auto") -> Path:
     """Train by PPO on the processes that are there; the critic's last weights stay in the run's folder. See `run`."""
     others: list[Any] = []
     return run(
         config, lambda *parts: build(*parts, *others), resume,
-        ready=lambda args, model: others.append(critic_base(config, args, model)),
+        ready=lambda args, model, chat: others.append(critic_base(config, args, model, chat)),
     )  # fmt: skip
 
 

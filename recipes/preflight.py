@@ -13,7 +13,7 @@ from ..envs.core import Environment, Row, check_disjoint, tools_of
 from ..rewards import Failure, Reward, Scored
 from ..rewards.executor import Executor
 from ..rollouts.chat import Chat
-from ..trainers.config import CONFIGS, RunConfig
+from ..trainers.config import RunConfig
 from ..trainers.engines import check_engine
 from ..trainers.models import nano_options
 from ..trainers.ppo_config import NOT_SHARDED
@@ -99,7 +99,7 @@ def check_batch(config: RunConfig, processes: int) -> None:
     steps = int(given.get("steps_per_generation") or given.get("gradient_accumulation_steps") or 1)
     if given.get("generation_batch_size"):
         steps = int(given["generation_batch_size"]) // (each * processes)
-    group = int(given.get("num_generations") or CONFIGS.get(config.recipe, GRPOConfig).num_generations or 8)
+    group = int(given.get("num_generations") or config.kind.num_generations or 8)
     if group > 1 and each * steps % group:
         raise BadInput(
             f"{config.path}: num_generations {group} does not divide each rank's batch of {each * steps} rows "

@@ -51,12 +51,13 @@ class Recipe(Protocol):
 
 
 def run(
-    config: RunConfig, recipe: Recipe, resume: str = "auto", ready: Callable[[Any, Any], Any] = lambda args, model: None
+    config: RunConfig, recipe: Recipe, resume: str = "auto",
+    ready: Callable[[Any, Any, Chat], Any] = lambda args, model, chat: None,
 ) -> Path:  # fmt: skip
     """Run `config` on the processes that are there, and return its folder.
 
     Args:
-        ready: what else a recipe has to load or check, given TRL's configuration and the base: before the folder is made.
+        ready: what else a recipe has to load or check, given TRL's configuration, base and chat: before the folder is made.
 
     Raises:
         BadInput: see `prepare`; also a folder that holds something else, or fewer processes than were asked for.
@@ -80,7 +81,7 @@ def run(
         started = job.executor.warm()
         model, chat, base = load_base(config, job.env)
     check_model(config, args, job, model, chat)
-    ready(args, model)
+    ready(args, model, chat)
     transformers.set_seed(config.seed)  # the adapter's first weights
     model = get_peft_model(model, config.lora)
     needed = 12 * sum(

@@ -94,10 +94,12 @@ def nano_options(config: RunConfig, critic_nano: Mapping[str, Any] = MappingProx
             raise BadInput(
                 f"{config.path}: critic_nano: {key}: the critic reads the policy's tokens; set nano.{key} for both"
             )
+    values: dict[str, Any] = {}
     for name, given in (("nano", config.job.nano), ("critic_nano", critic_nano)):
-        check_keys(given, hints, f"{config.path}: {name}")
-    where, values = f"{config.path}: {'critic_nano' if critic_nano else 'nano'}", {**config.job.nano, **critic_nano}
-    return NanoOptions(**{k: coerce(v, hints[k], k, where) for k, v in values.items()})
+        where = f"{config.path}: {name}"
+        check_keys(given, hints, where)
+        values |= {key: coerce(value, hints[key], key, where) for key, value in given.items()}
+    return NanoOptions(**values)
 
 
 def build_embedded(config: RunConfig, env: Environment) -> None:
@@ -120,9 +122,13 @@ def load_base(config: RunConfig, env: Environment) -> tuple[Any, Chat, Base]:
     if config.model.model_name_or_path == NANO:
         weights = hashlib.sha256((Path(path) / "model.safetensors").read_bytes()).hexdigest()
         return model, chat, Base(f"nano-{config.job.job}", None, weights, None, f"journeyman nano {config.job.job}")
-    is_folder = Path(path).is_dir()
-    revision = getattr(model.config, "_commit_hash", None)
-    return model, chat, Base(Path(path).name if is_folder else path, revision, None, None if is_folder else path, None)
+    revision, hub_id = getattr(model.config, "_commit_hash", None), None if Path(path).is_dir() else path
+    return model, chat, Base(model_name(path), revision, None, hub_id, None)
+
+
+def model_name(path: str) -> str:
+    """A Hub id as it is; of a folder its name."""
+    return Path(path).name if Path(path).is_dir() else path
 
 
 def load_model(config: RunConfig, path: str, key: str = "model_name_or_path") -> Any:

@@ -50,7 +50,7 @@ def trainer_of(job, folder, noise=0.05, kind=PPOTrainer, **flags):
     torch.manual_seed(11)
     model = get_peft_model(model, config.lora)
     trainer = kind(
-        model, args, lora=critic_lora(config, args), critic_base=critic_base(config, args, model), env=ready.env,
+        model, args, lora=critic_lora(config, args), critic_base=critic_base(config, args, model, chat), env=ready.env,
         rows=ready.train, executor=ready.executor, quality=ready.quality, chat=chat, run="r", records=folder / "records",
     )  # fmt: skip
     trainer.model.train()
