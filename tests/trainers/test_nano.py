@@ -104,8 +104,10 @@ def test_what_is_built_is_a_plain_qwen3_that_says_how_it_was_made(tiny, tiny_bas
     assert "tool_call" in chat.tokenizer.chat_template
 
 
-def test_every_option_is_part_of_the_cache_key(tiny, tiny_base, monkeypatch):
+def test_every_option_is_part_of_the_cache_key(tiny, tiny_base, tmp_path, monkeypatch):
+    """In a cache of its own: nothing is in these models."""
     config = load_config(tiny)
+    monkeypatch.setenv("JOURNEYMAN_CACHE", str(tmp_path))
     monkeypatch.setattr(
         nano, "build", lambda env, job, options, rows, validation, folder: (folder / "config.json").touch()
     )
@@ -119,7 +121,7 @@ def test_every_option_is_part_of_the_cache_key(tiny, tiny_base, monkeypatch):
         other = load_config(tiny, changes)
         folders.add(Path(base_path(other, other.environment())).name)
 
-    assert len(folders) == 5 and Path(base_path(config, config.environment())) == tiny_base
+    assert len(folders) == 5 and Path(base_path(config, config.environment())) == tmp_path / tiny_base.name
 
 
 def test_a_critic_may_stand_on_a_nano_of_its_own_with_the_same_tokens(make_job, tiny_base, tmp_path, monkeypatch):
