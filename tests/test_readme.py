@@ -39,7 +39,7 @@ NOT_RUN = {
     "journeyman train configs/gsm8k": "a model and a dataset from the Hub, and a GPU; the config is checked",
     "journeyman train arithmetic --model_name_or_path": "a model from the Hub, and a GPU; the config is checked",
     "journeyman evaluate runs/gsm8k": "the run before it is not made here",
-    "journeyman serve-rollouts": "serves until it is ended; tests/rollouts/test_servers.py runs it",
+    "journeyman serve-rollouts": "serves until it is ended; tests/rollouts/servers/test_real_servers.py runs it",
     "journeyman env serve": "serves until it is ended; tests/envs/test_openenv.py runs it",
     "python -m journeyman.scripts.random_base": "a gigabyte; tests/scripts/test_random_base.py makes a small one",
 }
