@@ -26,8 +26,10 @@ from .peers import NoPeer, peer_python, without_paths
 from .random_models import LIKE
 from .workload import G, workload
 
-SIDES = ("grpo", "head", "adapter", "model")
-"""GRPO, and PPO by the kinds of critic."""
+SIDES = {
+    "grpo": "GRPO", "head": "PPO, head", "adapter": "PPO, adapter", "model": "PPO, model", "named": "PPO, named model",
+}  # fmt: skip
+"""GRPO, and PPO by the kinds of critic: the last on a model that is named, here of the size of the policy, told its opinion."""
 PEER = "trl==1.12.0"
 """The last with a PPO."""
 EPOCHS, KL = 4, 0.05
@@ -97,13 +99,12 @@ def _critics(order: Mapping[str, Any], rounds: int) -> dict[str, Any]:
         f"{', gradient checkpointing' * facts['checkpointing']}; medians of {rounds} rounds in turns"
     )
     print(
-        f"{'':<14}{'seconds':>9}{'x GRPO':>8}{'before epochs':>15}{'processor s':>13}{'x GRPO':>8}{'peak MB':>9}{'x GRPO':>8}"
+        f"{'':<18}{'seconds':>9}{'x GRPO':>8}{'before epochs':>15}{'processor s':>13}{'x GRPO':>8}{'peak MB':>9}{'x GRPO':>8}"
         "   trained parameters"
     )
     for name, each in steps.items():
-        label = "GRPO" if name == "grpo" else f"PPO, {name}"
         print(
-            f"{label:<14}{each['seconds']:>9.3f}{each['of_grpo']:>8.2f}{each['before']:>15.3f}{each['processor']:>13.3f}"
+            f"{SIDES[name]:<18}{each['seconds']:>9.3f}{each['of_grpo']:>8.2f}{each['before']:>15.3f}{each['processor']:>13.3f}"
             f"{each['processor_of_grpo']:>8.2f}{each['peak'] / 2**20:>9.0f}{each['peak_of_grpo']:>8.2f}   {each['trained']:,}"
         )
     return {"steps": steps, "device": facts["device"], "checkpointing": facts["checkpointing"]}

@@ -87,7 +87,7 @@ def fixed_rollouts(prompt: int, completion: int, rows: int, share: int, vocabula
 
 
 class _Steps:
-    """A side's process: a trainer, and steps of it to order. `kind` is grpo, or a kind of critic."""
+    """A side's process: a trainer, and steps of it to order. `kind` is grpo, or a side of PPO (`bench_ppo.SIDES`)."""
 
     def __init__(self, kind: str) -> None:
         logging.set_verbosity_error()
@@ -137,8 +137,9 @@ class _Steps:
         if self.kind == "grpo":
             args: Any = GRPOConfig(**given, beta=0.0)
         else:
-            args = PPOConfig(**{**given, "critic": self.kind, "kl_coef": kl_coef})
-            parts |= {"lora": lora, "critic_base": copy.deepcopy(base) if self.kind == "model" else None}
+            named = {"critic_model_name_or_path": "a twin"} if self.kind == "named" else {}
+            args = PPOConfig(**given, critic="model" if named else self.kind, kl_coef=kl_coef, **named)
+            parts |= {"lora": lora, "critic_base": copy.deepcopy(base) if args.critic == "model" else None}
         policy: Any = get_peft_model(base, lora)
         parameters = sum(p.numel() for p in policy.parameters() if not p.requires_grad)
         self.trainer = type("FixedTrainer", (Fixed, kind), {"fixed": rollouts})(policy, args, **parts)
