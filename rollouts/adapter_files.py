@@ -82,8 +82,9 @@ class AdapterFiles:
             place = self._given or _place(KEPT * size + size)
             if self._given is None:
                 _sweep(place)
-            self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
-            self._lock = _locked(self.folder)
+            made = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=place))  # no sweep sees it before it is locked
+            self._lock, self.folder = _locked(made), made.with_name(made.name[1:])
+            made.rename(self.folder)
             self._config = json.dumps(_plain(config), indent=1)
         final, partial = self.folder / f"policy-v{version}", self.folder / f".policy-v{version}"
         shutil.rmtree(partial, ignore_errors=True)
