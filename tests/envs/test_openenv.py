@@ -301,7 +301,7 @@ def test_an_error_about_an_action_is_for_the_model(playing):
 
 @pytest.mark.parametrize("end", ["close", "hang", ("error", "SESSION_ERROR")])
 def test_a_session_lost_in_an_episode_is_no_result_and_the_next_reset_has_a_new_one(playing, end):
-    env, row, _ = playing(end, timeout=0.5)
+    env, row, _ = playing(end, timeout=1.5)
     with pytest.raises(EnvironmentFailed):
         step(env, move="north")
     with pytest.raises(EnvironmentFailed, match="lost"):

@@ -273,9 +273,9 @@ def test_an_interrupted_audit_leaves_no_process(tmp_path):
         "audit(reward(beats), cases=[Case({'answer': '1'}, right=['1'])], seconds=60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd="/")
-    for _ in range(100):
+    for _ in range(600):
         time.sleep(0.1)
-        if mark.exists():
+        if mark.exists() and mark.stat().st_size:
             break
     process.kill()
     process.wait()

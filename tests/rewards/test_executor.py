@@ -267,7 +267,7 @@ def test_a_slow_plain_function_gets_a_thread_of_its_own_and_stays_serial():
         scores = batch.finish()
         other = executor.score([says("a")])
 
-    assert added < 0.3 < 48 * 0.02 <= time.monotonic() - began
+    assert added < 0.7 < 48 * 0.02 <= time.monotonic() - began
     assert scores.total.tolist() == [i / 10 for i in range(24)] == scores.of_reward("again") and other.total == [0.1]
     assert scores.extras == [{"seen": "a" * i} for i in range(24)]
     here = threading.current_thread().name

@@ -180,11 +180,12 @@ BROKEN = {
 
 @pytest.mark.parametrize(("mode", "reason"), BROKEN.values(), ids=BROKEN)
 def test_time_outs_and_http_errors_are_unscorable_and_no_zero(mode, reason):
+    waits = "0.4 s" in reason  # the others answer: they have the time that a busy machine may take
     with JudgeServer(mode) as server:
         began = time.monotonic()
-        (value,) = ask(server, POLITE, timeout=0.4)
+        (value,) = ask(server, POLITE, timeout=0.4 if waits else 5)
 
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < (1.5 if waits else 5)
         assert isinstance(value, Failure) and reason in value.reason and server.endpoint in value.reason
 
 
@@ -210,7 +211,7 @@ REPEATED = {
 @pytest.mark.parametrize(("modes", "expected"), REPEATED.values(), ids=REPEATED)
 def test_what_may_succeed_later_is_repeated(modes, expected, no_pauses):
     with JudgeServer(*modes) as server:
-        assert ask(server, POLITE, retries=3, timeout=0.5) == [1.0]
+        assert ask(server, POLITE, retries=3, timeout=1.5 if "hang" in modes else 5) == [1.0]
         assert len(server.requests) == len(modes)
 
     assert len(no_pauses) == len(expected)

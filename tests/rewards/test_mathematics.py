@@ -39,9 +39,9 @@ def math_verify_says(gold, completion):
 
 
 def seconds(call):
-    """Wall time, the better of two: the machine may be busy with something else."""
+    """Wall time, the best of four: the machine may be busy with something else."""
     times = []
-    for _ in range(2):
+    for _ in range(4):
         began = time.perf_counter()
         call()
         times.append(time.perf_counter() - began)
@@ -330,7 +330,7 @@ def test_what_fast_leaves_is_what_plain_reading_cannot_decide():
 
 
 def test_at_least_twenty_times_math_verifys_throughput(capsys):
-    report = run(rounds=1)
+    report = run(rounds=3)
 
     assert report["bench"] == "mathematics" and report["ratio"] == report["peer_s"] / report["ours_s"] >= 20
     assert "ratio" in capsys.readouterr().out

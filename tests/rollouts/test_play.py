@@ -137,14 +137,14 @@ def test_each_limit_ends_a_rollout_and_says_which_it_was(work, consistent, chat,
 
 @pytest.mark.parametrize("tool", ["wait", "sleep"])
 def test_the_clock_ends_a_rollout_and_what_was_written_stays(work, calling, consistent, desk, tool):
-    turns = [calling("add", number=1), calling(tool, seconds=1.5), "late"]
+    turns = [calling("add", number=1), calling(tool, seconds=6), "late"]
     began = time.perf_counter()
-    rollouts = work(turns, desk(threads=True), n=3, seconds=0.3)
+    rollouts = work(turns, desk(threads=True), n=3, seconds=1)
 
-    assert time.perf_counter() - began < 1.2, "nobody waits for a tool that the clock has ended, in a thread or not"
+    assert time.perf_counter() - began < 5, "nobody waits for a tool that the clock has ended, in a thread or not"
     for rollout in rollouts:
         assert consistent(rollout)[-1] == turns[1] + "<|im_end|>"
-        assert rollout.stop_reason == "timeout" and rollout.turns == 2 and 0.3 <= rollout.latency_s < 1
+        assert rollout.stop_reason == "timeout" and rollout.turns == 2 and 1 <= rollout.latency_s < 5
 
 
 def test_a_policy_that_is_too_slow_is_ended_too_and_its_own_timeouts_are_not_the_clocks(work, chat):

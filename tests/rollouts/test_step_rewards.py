@@ -51,14 +51,14 @@ def test_a_turn_that_ends_the_episode_is_paid(work, calling, paying):
     assert rollout.step_rewards == [0.4] and rollout.stop_reason == "eos"
 
 
-CUT = {"turns": {"turns": 2}, "length": {"tokens": "a turn and a bit"}, "timeout": {"seconds": 0.2}}
+CUT = {"turns": {"turns": 2}, "length": {"tokens": "a turn and a bit"}, "timeout": {"seconds": 1}}
 
 
 @pytest.mark.parametrize(("reason", "limits"), CUT.items())
 def test_a_turn_that_a_limit_ended_is_not_asked(work, calling, paying, chat, reason, limits):
     env, turn = paying(), calling("add", number=1)
     limits = {k: len(chat.ids(turn)) + 4 if isinstance(v, str) else v for k, v in limits.items()}
-    (rollout,) = work([turn, calling("wait", seconds=1) if reason == "timeout" else turn], env, **limits)
+    (rollout,) = work([turn, calling("wait", seconds=30) if reason == "timeout" else turn], env, **limits)
 
     assert (rollout.stop_reason, rollout.turns, rollout.step_rewards) == (reason, 2, [0.1])
     assert len(env.notes["asked"]) == 1

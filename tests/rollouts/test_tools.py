@@ -21,10 +21,10 @@ TOLD = {
     "a private method": ('{"name": "_made_with", "arguments": {}}', "{'error': 'Tool _made_with not found.'}"),
     "the contract's own": ('{"name": "reset", "arguments": {}}', "{'error': 'Tool reset not found.'}"),
     "an async one that takes too long": (
-        '{"name": "wait", "arguments": {"seconds": 9}}', "{'error': 'wait took more than 0.2 s.'}",
+        '{"name": "wait", "arguments": {"seconds": 9}}', "{'error': 'wait took more than 0.5 s.'}",
     ),
     "one in a thread that takes too long": (
-        '{"name": "sleep", "arguments": {"seconds": 2}}', "{'error': 'sleep took more than 0.2 s.'}",
+        '{"name": "sleep", "arguments": {"seconds": 5}}', "{'error': 'sleep took more than 0.5 s.'}",
     ),
 }  # fmt: skip
 
@@ -32,10 +32,10 @@ TOLD = {
 @pytest.mark.parametrize(("call", "told"), TOLD.values(), ids=TOLD)
 def test_what_goes_wrong_is_told_to_the_model_and_the_rollout_goes_on(work, desk, consistent, call, told):
     began = time.perf_counter()
-    (rollout,) = work([f"<tool_call>\n{call}\n</tool_call>", "I see"], desk(threads=True), tool_seconds=0.2)
+    (rollout,) = work([f"<tool_call>\n{call}\n</tool_call>", "I see"], desk(threads=True), tool_seconds=0.5)
 
     consistent(rollout)
-    assert time.perf_counter() - began < 1.5
+    assert time.perf_counter() - began < 4
     assert rollout.error is None and rollout.stop_reason == "eos"
     if told is not None:
         assert told in rollout.messages[-2]["content"] and rollout.messages[-1]["content"] == "I see"

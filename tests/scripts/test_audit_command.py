@@ -97,7 +97,7 @@ class Family(Generated):
     )
     from journeyman.evals.audit_variants import audit_variants
 
-    sweep = audit_variants(f"{path}:Family", rows=5, budget=3)
+    sweep = audit_variants(f"{path}:Family", rows=5, budget=8)
     assert [entry.verdict for entry in sweep.entries] == ["DEFECTS", "DEFECTS", "not audited"]
     assert sweep.brief()[0].startswith("2  DEFECTS") and "hedge" in sweep.brief()[0]
     assert sweep.brief()[-2] == "3 environments: 2 defects, 1 not audited"

@@ -349,7 +349,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize(("changes", "parts"), MODELS.values(), ids=MODELS)
-def test_a_model_that_does_not_fit(recipe, job, tmp_path, changes, parts):
+def test_a_model_that_does_not_fit(recipe, job, tiny_base, tmp_path, changes, parts):
     path = job(**changes)
 
     is_one_line(recipe("--config", path, f"--output_dir={tmp_path / 'run'}", "--report_to=none"), *parts)
@@ -369,7 +369,7 @@ def test_prompts_longer_than_the_models_context(recipe, job, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_fewer_processes_than_asked(recipe, tiny, tmp_path, monkeypatch):
+def test_fewer_processes_than_asked(recipe, tiny, tiny_base, tmp_path, monkeypatch):
     monkeypatch.setenv("JOURNEYMAN_PROCESSES", "2")
 
     done = recipe("--config", tiny, f"--output_dir={tmp_path / 'run'}", "--report_to=none")

@@ -229,9 +229,9 @@ def test_each_row_is_trained_on_once_a_step_behind_and_corrected(elsewhere, trai
 
 
 def test_the_next_batch_is_generated_while_this_one_trains(elsewhere, train_here, at_step, tmp_path):
-    elsewhere["options"]["seconds"] = 0.3
+    elsewhere["options"]["seconds"] = 0.6
     ends = []
-    at_step(lambda step: (time.sleep(0.3), ends.append(time.monotonic())))
+    at_step(lambda step: (time.sleep(0.6), ends.append(time.monotonic())))
 
     def seconds(run, **changes):
         ends.clear()
@@ -239,7 +239,7 @@ def test_the_next_batch_is_generated_while_this_one_trains(elsewhere, train_here
         return sorted(b - a for a, b in itertools.pairwise(ends))[2]
 
     beside, after = seconds("ahead"), seconds("plain", async_rollouts=0)
-    assert after > 0.6 and beside < after - 0.2, f"{beside:.2f} s a step beside, {after:.2f} s after one another"
+    assert after > 1.2 and beside < after - 0.3, f"{beside:.2f} s a step beside, {after:.2f} s after one another"
 
 
 SHAPES = {
@@ -298,12 +298,12 @@ def test_a_signal_stops_at_a_checkpoint_that_holds_the_batch_under_way(elsewhere
 
 
 def test_a_run_out_of_time_gives_up_the_batch_that_nobody_trains_on(elsewhere, train_here, at_step, tmp_path):
-    elsewhere["options"]["seconds"] = 3.0
+    elsewhere["options"]["seconds"] = 5.0
     ends = []
     at_step(lambda step: ends.append(time.monotonic()))
     train_here(tmp_path / "run", **{**AHEAD, "validate_every": 0}, max_steps=6, max_seconds=1.0)
 
-    assert time.monotonic() - ends[-1] < 3.0 and len(ends) == 1
+    assert time.monotonic() - ends[-1] < 4.5 and len(ends) == 1
     assert {r["step"] for r in recorded(tmp_path / "run")} == {0}
 
 
