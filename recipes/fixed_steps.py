@@ -137,8 +137,10 @@ class _Steps:
         if self.kind == "grpo":
             args: Any = GRPOConfig(**given, beta=0.0)
         else:
-            named = {"critic_model_name_or_path": "a twin"} if self.kind == "named" else {}
-            args = PPOConfig(**given, critic="model" if named else self.kind, kl_coef=kl_coef, **named)
+            critic = {"critic": self.kind}
+            if self.kind == "named":
+                critic = {"critic": "model", "critic_model_name_or_path": "a twin"}
+            args = PPOConfig(**{**given, **critic, "kl_coef": kl_coef})
             parts |= {"lora": lora, "critic_base": copy.deepcopy(base) if args.critic == "model" else None}
         policy: Any = get_peft_model(base, lora)
         parameters = sum(p.numel() for p in policy.parameters() if not p.requires_grad)
