@@ -88,7 +88,7 @@ class Session:
 
     def put(self, frames: bytes) -> None:
         """Send questions, which will be answered in turn; several at once only where they fit the socket's buffer."""
-        if self.ended:
+        if self.ended or not frames:  # even nothing can't be sent to one that is gone, whose answers may still be here
             return
         try:
             self.end.settimeout(max(self.deadline - time.monotonic(), 0.001))

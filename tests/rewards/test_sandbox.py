@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -13,8 +14,9 @@ from pathlib import Path
 import pytest
 from journeyman.configs import BadInput
 from journeyman.rewards import sandbox
-from journeyman.rewards.sandbox import Sandbox, SandboxFailure
+from journeyman.rewards.sandbox import Sandbox, SandboxFailure, wire
 from journeyman.rewards.sandbox.levels import lacks
+from journeyman.rewards.sandbox.session import Ended, Session
 
 LEVELS = [level for level in ("ns", "lite") if not lacks(level)]
 
@@ -76,6 +78,22 @@ def test_calls_that_went_well_before_a_failure_stay(box):
     assert replies[0].value == 6
     assert replies[1].why.startswith("ZeroDivisionError")
     assert [reply.why for reply in replies[2:]] == ["gone", "gone"]
+
+
+def test_answers_that_came_before_the_solver_went_are_still_there():
+    ours, theirs = socket.socketpair()
+    with ours:
+        session = Session(ours, 10)
+        asked = session.question("global", "f", [1])
+        session.put(asked.frame * 2)
+        wire.receive(theirs)
+        wire.send(theirs, [asked.nonce, "value", wire.pack(6)])
+        theirs.close()  # the second question is unread
+        session.put(b"")
+
+        assert session.take(asked) == 6
+        with pytest.raises(Ended, match="gone"):
+            session.take(asked)
 
 
 def test_a_function_in_place_and_large_arguments(box):
