@@ -415,6 +415,7 @@ def installed(place, *packages):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("openenv")
 def test_their_client_works_with_our_server(theirs, server):
     done = subprocess.run([str(theirs), "-c", CLIENT, server], capture_output=True, text=True, timeout=120, check=False)
     total, paid = done.stdout.splitlines()
@@ -422,6 +423,7 @@ def test_their_client_works_with_our_server(theirs, server):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("openenv")
 def test_their_server_trains_unchanged(theirs, make_job, train_here, tmp_path):
     from journeyman.rollouts.record import read_records
 

@@ -13,6 +13,8 @@ from journeyman.trainers.config import load_config
 
 FLAGS = {"max_steps": 12, "learning_rate": 3e-3, "heldout_rows": 60, "validate_every": 6, "report_to": "none"}
 
+pytestmark = pytest.mark.xdist_group("proof")  # one proof serves them all
+
 
 @pytest.fixture(scope="module")
 def proven(tiny, tiny_base, tmp_path_factory):
