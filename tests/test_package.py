@@ -123,6 +123,13 @@ def test_help_answers_at_once_and_loads_no_torch(words):
     raise AssertionError(f"{min(seconds):.2f} s")
 
 
+@pytest.mark.xdist_group("together")
+def test_tests_that_belong_together_run_in_one_worker(request):
+    """pytest-xdist keeps a group together by a suffix of the test's id, which pytest 9.2 no longer lets it add."""
+    several = request.config.getoption("loadgroup", False)
+    assert request.node.nodeid.endswith("@together") is several
+
+
 def test_every_command_has_its_file():
     files = {p.stem.removesuffix("_command").replace("_", "-") for p in (ROOT / "scripts").glob("*_command.py")}
 
