@@ -252,6 +252,7 @@ class Sandbox:
                             zygote.drop(ticket)
                 except SandboxFailure:
                     self._past.append(False)
+                    zygote.check()
                     raise
                 self._past.append(True)
 

@@ -15,6 +15,7 @@ import pytest
 from journeyman.configs import BadInput
 from journeyman.rewards import sandbox
 from journeyman.rewards.sandbox import Sandbox, SandboxFailure, wire
+from journeyman.rewards.sandbox.client import Zygote
 from journeyman.rewards.sandbox.levels import lacks
 from journeyman.rewards.sandbox.session import Ended, Session
 
@@ -78,6 +79,17 @@ def test_calls_that_went_well_before_a_failure_stay(box):
     assert replies[0].value == 6
     assert replies[1].why.startswith("ZeroDivisionError")
     assert [reply.why for reply in replies[2:]] == ["gone", "gone"]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_server_that_is_going_down_is_known_to_be_gone_after_a_failure(level):
+    server = Zygote(level)
+    server.check()
+    assert not server.broken
+    os.kill(server.pid, signal.SIGKILL)
+    server.check()  # it may still take orders
+    assert server.broken
+    server.close()
 
 
 def test_answers_that_came_before_the_solver_went_are_still_there():
