@@ -118,7 +118,10 @@ class Zygote:
             return int(REPLY.unpack(reply)[0])
 
     def check(self) -> None:
-        """After a failure: a server that is going down but still takes orders must not get the next one either."""
+        """After a failure: a server that is going down, but still takes orders, must not get the next one."""
+        if self._process.poll() is not None:  # it, or what holds its namespaces
+            self.broken = True
+            return
         with contextlib.suppress(SandboxFailure):
             self.end(0)
 

@@ -87,6 +87,7 @@ def test_a_server_that_is_going_down_is_known_to_be_gone_after_a_failure(level):
     server.check()
     assert not server.broken
     os.kill(server.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
     server.check()  # it may still take orders
     assert server.broken
     server.close()
