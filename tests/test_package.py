@@ -2,6 +2,7 @@
 
 import ast
 import os
+import statistics
 import subprocess
 import sys
 import tarfile
@@ -112,15 +113,13 @@ def test_help_answers_at_once_and_loads_no_torch(words):
         f"finally: print(sorted(sys.modules.keys() & {HEAVY | {'datasets', 'numpy'}!r}), file=sys.stderr)"
     )
     seconds = []
-    for _ in range(6):  # the best of them: the machine may be busy with something else
+    for _ in range(3):
         began = time.perf_counter()
         done = python(code)
         seconds.append(time.perf_counter() - began)
         assert done.returncode == 0 and "usage: journeyman" in done.stdout and done.stderr.strip() == "[]", done.stderr
-        if seconds[-1] < 0.5:
-            return
 
-    raise AssertionError(f"{min(seconds):.2f} s")
+    assert statistics.median(seconds) < 0.5
 
 
 @pytest.mark.xdist_group("together")

@@ -27,7 +27,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-GRACE = 5.0
+GRACE = 1.5
 TESTS = {
     "assert": "for n in range(3):\n        assert candidate(FACTS, n) == EXPECTED[n]",
     "map": "assert all(map(lambda n: candidate(FACTS, n) == EXPECTED[n], range(3)))",
@@ -144,8 +144,8 @@ def survivors(zygote):
 
 
 def alone(zygote, server):
-    """Whether only the server is left, within five seconds: the kernel clears up after what was killed in its own time."""
-    for _ in range(500):
+    """Whether only the server is left, within a second: the kernel clears up after what was killed in its own time."""
+    for _ in range(100):
         if survivors(zygote) == server:
             return True
         time.sleep(0.01)

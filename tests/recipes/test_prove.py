@@ -73,8 +73,7 @@ def test_the_control_differs_in_its_rewards_order_and_in_nothing_else(proven):
     for name in (REAL, CONTROL):
         assert proof.arms[name].steps == 12 and proof.arms[name].update_norm > 0 and proof.arms[name].reward > 0
     assert proof.arms[REFERENCE].reward is None
-    given = proof.arms[REAL].seconds
-    assert 0.9 * given - 0.1 <= proof.arms[REFERENCE].seconds <= 2 * given + 10, "it trains as long as the real arm did"
+    assert proof.arms[REFERENCE].seconds == pytest.approx(proof.arms[REAL].seconds, rel=0.5, abs=1.5)
 
 
 @pytest.mark.slow

@@ -53,7 +53,7 @@ def test_what_misbehaves_is_stopped_counted_and_harms_no_other_row(name, reason)
     assert [v.reason for v in (values[1], values[3])] == [reason] * 2
     assert [math.isnan(total) for total in scores.total] == [False, True, False, True]
     assert executor.failed == {name: 2} and executor.scored == 4
-    assert seconds < 2 * function.timeout + 3
+    assert seconds < 2 * function.timeout + 1
 
 
 def test_a_failure_in_a_worker_keeps_the_traceback_of_the_function_alone():
@@ -267,7 +267,7 @@ def test_a_slow_plain_function_gets_a_thread_of_its_own_and_stays_serial():
         scores = batch.finish()
         other = executor.score([says("a")])
 
-    assert added < 0.7 < 48 * 0.02 <= time.monotonic() - began
+    assert added < 0.3 < 48 * 0.02 <= time.monotonic() - began
     assert scores.total.tolist() == [i / 10 for i in range(24)] == scores.of_reward("again") and other.total == [0.1]
     assert scores.extras == [{"seen": "a" * i} for i in range(24)]
     here = threading.current_thread().name

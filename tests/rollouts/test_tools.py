@@ -35,7 +35,7 @@ def test_what_goes_wrong_is_told_to_the_model_and_the_rollout_goes_on(work, desk
     (rollout,) = work([f"<tool_call>\n{call}\n</tool_call>", "I see"], desk(threads=True), tool_seconds=0.5)
 
     consistent(rollout)
-    assert time.perf_counter() - began < 4
+    assert time.perf_counter() - began < 3.75
     assert rollout.error is None and rollout.stop_reason == "eos"
     if told is not None:
         assert told in rollout.messages[-2]["content"] and rollout.messages[-1]["content"] == "I see"

@@ -191,7 +191,7 @@ def test_what_is_given_up_ends_at_once_and_what_does_not_end_is_left(monkeypatch
     time.sleep(0.05)
     began = time.monotonic()
     ahead.close()
-    assert ended.result(0) and time.monotonic() - began < 20
+    assert ended.result(0) and time.monotonic() - began < 1
 
     monkeypatch.setattr(room, "GIVE_UP_SECONDS", 0.1)
     ahead.begin((1, 1, ()), hangs.wait)
@@ -239,7 +239,7 @@ def test_the_next_batch_is_generated_while_this_one_trains(elsewhere, train_here
         return sorted(b - a for a, b in itertools.pairwise(ends))[2]
 
     beside, after = seconds("ahead"), seconds("plain", async_rollouts=0)
-    assert after > 1.2 and beside < after - 0.3, f"{beside:.2f} s a step beside, {after:.2f} s after one another"
+    assert after > 1.2 and beside < after - 0.4, f"{beside:.2f} s a step beside, {after:.2f} s after one another"
 
 
 SHAPES = {
