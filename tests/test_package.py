@@ -163,7 +163,7 @@ def copy(tmp_path_factory):
     return target
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_wheel_and_sdist_hold_every_module_and_config_and_no_tests(copy, tmp_path):
     wanted = {"/".join(["journeyman", *p.relative_to(ROOT).parts]) for p in MODULES}
     wanted |= {f"journeyman/{p.relative_to(ROOT)}" for p in (ROOT / "configs").rglob("*.yaml")} | {
@@ -179,7 +179,7 @@ def test_wheel_and_sdist_hold_every_module_and_config_and_no_tests(copy, tmp_pat
     assert held(build(unpacked, tmp_path / "again", "wheel")) == wanted
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_wheel_works_away_from_the_checkout(copy, tmp_path):
     wheel = build(copy, tmp_path / "wheel", "wheel")
     with zipfile.ZipFile(wheel) as archive:

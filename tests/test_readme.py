@@ -78,7 +78,7 @@ def check_only(command: str) -> None:
             load_config(job, {**overrides(rest), "use_cpu": True}).arguments()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", RUN_IN_FULL)
 def test_every_example_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

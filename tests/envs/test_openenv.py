@@ -414,7 +414,7 @@ def installed(place, *packages):
     return python
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.xdist_group("openenv")
 def test_their_client_works_with_our_server(theirs, server):
     done = subprocess.run([str(theirs), "-c", CLIENT, server], capture_output=True, text=True, timeout=120, check=False)
@@ -422,7 +422,7 @@ def test_their_client_works_with_our_server(theirs, server):
     assert total.isdigit() and paid == "1.0 True 2", done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.xdist_group("openenv")
 def test_their_server_trains_unchanged(theirs, make_job, train_here, tmp_path):
     from journeyman.rollouts.record import read_records

@@ -315,7 +315,7 @@ def load_environment(n=400):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_environment_of_verifiers_trains_unchanged(make_job, train_here, tmp_path):
     from journeyman.rollouts.record import read_records
 

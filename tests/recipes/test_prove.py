@@ -23,7 +23,7 @@ def proven(tiny, tiny_base, tmp_path_factory):
     return folder, prove(str(tiny), seed=3, output=folder, **FLAGS)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_verdict_follows_from_the_records_alone(proven, monkeypatch):
     folder, proof = proven
 
@@ -39,7 +39,7 @@ def test_the_verdict_follows_from_the_records_alone(proven, monkeypatch):
     assert written == json.loads(json.dumps(as_dict(proof))) and written["passed"] == proof.passed
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_arm_is_measured_on_the_same_rows(proven):
     folder, proof = proven
     before = {r.item: r.quality for r in read_records(folder / REAL, "heldout-before")}
@@ -55,7 +55,7 @@ def test_every_arm_is_measured_on_the_same_rows(proven):
     assert proof.beyond_control.difference == pytest.approx(gained[0] - gained[1])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_control_differs_in_its_rewards_order_and_in_nothing_else(proven):
     folder, proof = proven
     real, control = (load_config(folder / name / "config.yaml").values for name in (REAL, CONTROL))
@@ -76,7 +76,7 @@ def test_the_control_differs_in_its_rewards_order_and_in_nothing_else(proven):
     assert proof.arms[REFERENCE].seconds == pytest.approx(proof.arms[REAL].seconds, rel=0.5, abs=1.5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_table_says_what_the_proof_holds(proven):
     _, proof = proven
     text = "\n".join(proof.lines())
@@ -97,21 +97,21 @@ def test_a_ppo_file_has_its_reference_row(make_job, tiny_base, tmp_path):
     assert json.loads((folder / "run.json").read_text())["steps"] == 2 and (folder / "adapter").is_dir()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_folder_that_holds_a_proof_is_not_overwritten(proven, tiny):
     folder, _ = proven
     with pytest.raises(BadInput, match="holds a proof already; go on with it by --resume"):
         prove(str(tiny), seed=3, output=folder, **FLAGS)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_proof_goes_on_by_the_config_that_it_began_with(proven, tiny):
     folder, _ = proven
     with pytest.raises(BadInput, match=r"the proof of another config \(it differs in learning_rate\)"):
         prove(str(tiny), seed=3, output=folder, resume=True, **{**FLAGS, "learning_rate": 1e-3})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_resuming_a_finished_proof_trains_nothing(proven, tiny, monkeypatch):
     folder, proof = proven
     monkeypatch.setattr(subprocess, "Popen", lambda *args, **kwargs: pytest.fail("nothing is left to train"))
@@ -119,7 +119,7 @@ def test_resuming_a_finished_proof_trains_nothing(proven, tiny, monkeypatch):
     assert prove(str(tiny), seed=3, output=folder, resume=True, **FLAGS) == proof
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("real", "control", "beyond", "passed"),
     [

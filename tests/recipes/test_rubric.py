@@ -30,7 +30,7 @@ def job_at(folder, server, **changes):
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_judge_and_length_train_end_to_end(tmp_path, cli):
     with JudgeServer() as server:
         done = cli("train", job_at(tmp_path, server), "--output_dir", tmp_path / "run")

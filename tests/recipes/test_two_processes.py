@@ -10,7 +10,7 @@ from journeyman.rollouts.record import read_records
 from safetensors.torch import load_file
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("shape", ["two-cpu", "two-cpu-fsdp2"])
 def test_two_processes_train_one_adapter(cli, make_job, tiny, tiny_base, train_here, tmp_path, shape):
     run = tmp_path / "run"

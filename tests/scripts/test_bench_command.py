@@ -24,7 +24,7 @@ WITH_VLLM = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("what", [pytest.param(b, marks=WITH_VLLM if b in ("sync", "step") else ()) for b in BENCHES])
 def test_a_benchmark_ends_in_one_json_line(cli, tiny, tiny_base, what, tmp_path):
     words = [*SMALL[what], *(["--job", str(tiny)] if what == "train" else [])]
@@ -59,7 +59,7 @@ def test_a_benchmark_ends_in_one_json_line(cli, tiny, tiny_base, what, tmp_path)
         assert len(found["heldout"]["ours"]) == len(found["heldout"]["peer"]) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_slow_reward_is_hidden_behind_generation(cli):
     done = cli("bench", "rollout", "--shape", "overlap", "--rounds", "1", "--groups", "2", OMP_NUM_THREADS="1")
     assert done.code == 0, done.err

@@ -254,7 +254,7 @@ SHAPES = {
 }  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("changes", "behind"), SHAPES.values(), ids=SHAPES)
 def test_a_killed_run_goes_on_to_where_the_undisturbed_one_ends(
     elsewhere, train_here, at_step, tmp_path, changes, behind
@@ -283,7 +283,7 @@ def test_a_killed_run_goes_on_to_where_the_undisturbed_one_ends(
     assert [row["step"] for row in metrics(run)] == [row["step"] for row in metrics(whole)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_signal_stops_at_a_checkpoint_that_holds_the_batch_under_way(elsewhere, train_here, at_step, tmp_path):
     whole = train_here(tmp_path / "whole", **AHEAD, max_steps=6)
     elsewhere["options"]["seconds"] = 0.2

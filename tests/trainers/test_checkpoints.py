@@ -120,7 +120,7 @@ def same_end(run, undisturbed):
     assert steps == list(range(1, STEPS + 1))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_random_moments_it_ends_where_the_undisturbed_run_ends(driven, job, tiny_base, tmp_path):
     found = driven(job, tmp_path, "kills", 0, 20)
 
@@ -129,7 +129,7 @@ def test_killed_at_random_moments_it_ends_where_the_undisturbed_run_ends(driven,
         same_end(run, found["undisturbed"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_between_write_and_rename_it_goes_on_from_the_one_before(driven, job, tiny_base, train_here, tmp_path):
     found = driven(job, tmp_path, "rename", 6)
 
@@ -151,7 +151,7 @@ def test_stopped_after_its_last_step_it_only_finishes(job, tiny_base, train_here
     assert json.loads((run / "run.json").read_text())["steps"] == STEPS
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk")
 def test_a_full_disk_leaves_the_checkpoint_before_and_can_be_mended(driven, job, tiny_base, train_here, tmp_path):
     disk = tmp_path / "disk"

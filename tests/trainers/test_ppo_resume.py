@@ -50,7 +50,7 @@ def same_end(run, undisturbed):
     assert {row.get("policy/skipped") for row in metrics[0]} == {0.0, 1.0} and "kl_coef" in metrics[0][0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("critic", "steps"), [("adapter", (15,)), ("head", (9,))])
 def test_killed_in_the_middle_of_an_epoch_it_ends_where_the_undisturbed_run_ends(
     driven, job, tiny_base, tmp_path, critic, steps
@@ -61,7 +61,7 @@ def test_killed_in_the_middle_of_an_epoch_it_ends_where_the_undisturbed_run_ends
     same_end(tmp_path / "run", tmp_path / "undisturbed")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_random_moments_too(driven, job, tiny_base, tmp_path):
     found = driven(job(), tmp_path, "kills", 1, 1)
 
@@ -92,7 +92,7 @@ def relative(a, b):
     return float((a - b).norm() / b.norm().clamp(min=1e-12))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_ranks_make_one_update(paying, tmp_path):
     script = Path(__file__).with_name("two_ranks_ppo.py")
     launch = ["-m", "accelerate.commands.launch", "--config_file", str(SHAPES / "two-cpu.yaml")]
@@ -114,7 +114,7 @@ def test_two_ranks_make_one_update(paying, tmp_path):
     assert two["trained"].shape[0] == 2 and torch.equal(*two["trained"]), "both ranks hold the same weights"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_train_are_killed_and_resume(cli, job, tiny_base, tmp_path):
     path = job(per_device_train_batch_size=4, gradient_accumulation_steps=1, critic="model", critic_nano={"steps": 41})
     command = ("train", path, "--accelerate=two-cpu", "--report_to=none")

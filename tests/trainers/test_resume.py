@@ -58,7 +58,7 @@ def values(run, stem):
     return [{k: v for k, v in vars(r).items() if k not in clocks} for r in read_records(run, stem)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_stopped_run_goes_on_and_ends_where_the_undisturbed_one_ends(slow_job, tiny_base, train_here, tmp_path):
     run = tmp_path / "run"
     process = start(slow_job, run)
@@ -94,7 +94,7 @@ def test_a_stopped_run_goes_on_and_ends_where_the_undisturbed_one_ends(slow_job,
     assert weights[0] == weights[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ctrl_c_stops_at_a_checkpoint_within_seconds(slow_job, tiny_base, tmp_path):
     run = tmp_path / "run"
     process = start(slow_job, run)
@@ -109,7 +109,7 @@ def test_ctrl_c_stops_at_a_checkpoint_within_seconds(slow_job, tiny_base, tmp_pa
     assert not (run / "adapter").exists() and left_over(run) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_run_goes_on_from_its_last_checkpoint(slow_job, tiny_base, tmp_path):
     run = tmp_path / "run"
     process = start(slow_job, run)

@@ -240,7 +240,7 @@ def test_what_applies_to_a_run_and_why_the_rest_does_not(given, expected, tmp_pa
     assert {key: found[key] for key in expected} == expected
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_ranks_of_which_one_has_nothing_to_learn_from(tmp_path):
     cases = {"dapo": ({}, 1), "grpo": ({"loss_type": "grpo"}, 2), "dr_grpo": ({"loss_type": "dr_grpo"}, 1)}
     script = Path(__file__).with_name("two_ranks.py")

@@ -112,7 +112,7 @@ def pair(base, tmp_path):
         server.end()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.xdist_group("vllm")
 def test_two_real_servers_one_killed_in_mid_batch_and_started_again(pair, base, model, tmp_path, readapt, until):
     print("start-up", [f"{server.wait():.1f} s" for server in pair])
