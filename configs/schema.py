@@ -16,6 +16,9 @@ from typing import Any, Literal
 
 from .errors import BadInput, nearest
 
+RETIRED = frozenset({"quality_floor"})
+"""Keys that earlier versions took and read nowhere: the config of a run that was made may hold them."""
+
 
 @dataclass
 class JobConfig:
@@ -29,8 +32,6 @@ class JobConfig:
     """Each `module:function`, or a mapping such as `{reward: module:function, weight: 0.5}`: `rewards/entries.py` has all."""
     quality: str | None = None
     """Name of the reward that measures the job itself, in [0, 1]; the first one where not given."""
-    quality_floor: float | None = None
-    """The least quality at which a policy is fit for the job; reports say whether it is reached."""
     job: str | None = None
     """The job's name; the folder of the file where not given."""
     recipe: str | None = None

@@ -76,7 +76,7 @@ def report(config: RunConfig) -> str:
         ("config", config.dump().rstrip()),
         *((f"prompt {i}, as the model reads it", text.rstrip("\n")) for i, text in enumerate(prompts, 1)),
         ("batch", "\n".join(_batch_lines(batch, launch, config.job.max_seconds, critic is not None))),
-        ("memory, estimated for each device", "\n".join(_memory_lines(need, shape, critic, elsewhere=bool(notes)))),
+        ("memory, estimated for each device", "\n".join(_memory_lines(need, shape, critic, args.gradient_checkpointing, elsewhere=bool(notes)))),
         ("time, estimated", "\n".join([*_time_lines(seconds, batch, speed), *notes])),
     ]
     return "\n\n".join(f"== {title} ==\n{text}" for title, text in parts)
@@ -176,12 +176,15 @@ def _counted(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
 
 
-def _memory_lines(need: Memory, shape: Shape, critic: Critic | None, elsewhere: bool) -> list[str]:
+def _memory_lines(
+    need: Memory, shape: Shape, critic: Critic | None, checkpointing: bool, elsewhere: bool
+) -> list[str]:  # fmt: skip
+    kept = f"one micro-batch, while training; gradient_checkpointing: {str(checkpointing).lower()}"
     rows = [
         ("weights", need.weights, f"{shape.parameters:,} parameters"),
         ("adapter", need.adapter, f"{shape.adapter:,} parameters, LoRA rank {shape.rank}"),
         ("optimizer and gradients", need.optimizer, "Adam in fp32"),
-        ("activations", need.activations, "one micro-batch, while training"),
+        ("activations", need.activations, kept),
         ("engine", need.engine, "key-value cache and logits, while generating"),
         ("peak", need.total, "all but the smaller of the last two, and a tenth"),
     ]
@@ -189,7 +192,7 @@ def _memory_lines(need: Memory, shape: Shape, critic: Critic | None, elsewhere: 
         trained = f"{critic.trained:,} trained parameters and their optimizer"
         base = f", a base of {critic.backbone.parameters:,}" if critic.separate and critic.backbone else ""
         rows.insert(3, ("critic", need.critic, trained + base))
-        both = "one micro-batch, while training" + ("; of policy and critic" if critic.backbone else "")
+        both = kept + ("; of policy and critic" if critic.backbone else "")
         rows[4] = ("activations", need.activations, both)
     lines = [f"{name:<28}{size_text(size):>12}  {text}" for name, size, text in rows]
     if elsewhere:

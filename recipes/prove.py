@@ -29,6 +29,7 @@ from ..rewards import Scored
 from ..rewards.executor import score
 from ..rollouts.record import read_records, record_files
 from ..trainers.config import RunConfig, load_config
+from ..trainers.keys import RL_ONLY
 from ..trainers.models import build_embedded, load_adapter, load_base
 from ..trainers.run_folder import RunFolder, write
 from .evaluate import AFTER, BEFORE, held_out, store
@@ -142,9 +143,11 @@ def prove(
     seconds = RunFolder(folder / REAL).read()["train_seconds"]
     steps = {
         "max_seconds": float(seconds), "max_steps": 1_000_000, "lr_scheduler_type": "constant", "run_name": "sft",
+        "lr_scheduler_kwargs": None,
         "num_generations": config.arguments().num_generations,
     }  # fmt: skip
-    train_arms(job, "sft", folder, {REFERENCE: {**shared, **steps}})
+    copied = {key: value for key, value in shared.items() if key not in RL_ONLY}
+    train_arms(job, "sft", folder, {REFERENCE: {**copied, **steps}})
     measure_arms(config, env, folder)
     proof = verdict(folder, baselines(config, env))
     store(RunFolder(folder / REAL), "control", asdict(proof.arms[CONTROL].difference))

@@ -39,6 +39,7 @@ from ..trainers.config import RunConfig
 from ..trainers.models import base_checksum, build_embedded, load_base, restore_adapter, save_adapter, update_norm
 from ..trainers.rolling import Rolling, context_length
 from ..trainers.run_folder import RunFolder, now, run_facts
+from ..trainers.trackers import trackers_of
 from .preflight import Job, check_model, prepare
 
 
@@ -138,18 +139,20 @@ def _fit(config: RunConfig, job: Job, trainer: Any, folder: RunFolder, checkpoin
     validation = Validation(
         _validator(config, job, trainer, folder), config.job.validate_every, best.keep, best.resume(checkpoint),
         done=int(checkpoint.name.rpartition("-")[2]) if checkpoint else -1,
+        report=lambda logs: trainer.callback_handler.on_log(trainer.args, trainer.state, trainer.control, logs),
     )  # fmt: skip
     signals = StopOnSignal(trainer.any_rank)
-    # The order matters: validation first, so that the same step's log can hold its score.
-    callbacks: list[Any] = [validation, signals, Metrics(folder, validation)]
+    # The order matters: whoever ends the run before validation, which measures the last step too; validation before the log of
+    # its step, which holds its score; the trackers last, to read it there.
+    limit = [TimeLimit(config.job.max_seconds, trainer.any_rank)] if config.job.max_seconds is not None else []
+    callbacks: list[Any] = [*limit, validation, signals, Metrics(folder, validation)]
     if trainer.accelerator.is_main_process:
         callbacks.append(LiveLine(validation, config.job.max_seconds))
-    if config.job.max_seconds is not None:
-        callbacks.append(TimeLimit(config.job.max_seconds, trainer.any_rank))
     trainer.remove_callback(transformers.PrinterCallback)
-    for callback in callbacks:
+    for callback in [*callbacks, *trackers_of(trainer)]:
         trainer.add_callback(callback)
     began, base = time.monotonic(), base_checksum(trainer.model)
+    begin = adapter_state(trainer.accelerator.unwrap_model(trainer.model))
     try:
         if not _already_trained(trainer, checkpoint):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -180,7 +183,7 @@ def _fit(config: RunConfig, job: Job, trainer: Any, folder: RunFolder, checkpoin
             adapter_step=trainer.state.global_step if state is last else validation.best[1],
             train_seconds=round(earlier + seconds, 1),
             validation=validation.best[0] if math.isfinite(validation.best[0]) else None,
-            update_norm=update_norm(last, config.lora), engine=dict(trainer.engine_facts), base_checksum=base,
+            update_norm=update_norm(last, begin, config.lora), engine=dict(trainer.engine_facts), base_checksum=base,
             peak_memory=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
         )  # fmt: skip
     if not trainer.sharded:

@@ -6,33 +6,34 @@ Same launcher, config, folder and validation as every recipe; it needs the answe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from transformers import TrainingArguments
+
 from ..rollouts.chat import Chat
 from ..trainers.config import RunConfig
+from ..trainers.keys import APPLIED, RL_ONLY
 from ..trainers.run_folder import RunFolder
 from ..trainers.sft import Supervised, worked_examples
 from .command import run_recipe
 from .preflight import Job
 from .run import run
 
-SHARED = (
-    "learning_rate", "lr_scheduler_type", "max_steps", "num_train_epochs", "seed", "bf16", "fp16",
-    "gradient_checkpointing", "weight_decay", "max_grad_norm", "warmup_steps", "use_cpu", "report_to", "run_name",
-    "gradient_accumulation_steps", "save_strategy", "save_steps", "save_total_limit",
-)  # fmt: skip
-"""Fields that GRPO's configuration and SFT's have in common and that a run takes over."""
+OWN = {"output_dir", "per_device_train_batch_size", "logging_steps", "logging_strategy"}
+SHARED = tuple(f.name for f in fields(TrainingArguments) if f.name in APPLIED - RL_ONLY - OWN)
+"""Fields that GRPO's configuration and SFT's have in common and that a run takes over as they are."""
 
 
 def build(config: RunConfig, args: Any, job: Job, model: Any, chat: Chat, folder: RunFolder) -> Supervised:
     """The SFT trainer of a run: as many examples a step as RL has prompts."""
     options = {name: getattr(args, name) for name in SHARED}
+    options["logging_strategy"] = args.logging_strategy
+    options["logging_steps"] = config.trainer.get("logging_steps", 10)
     options["per_device_train_batch_size"] = max(1, args.per_device_train_batch_size // args.num_generations)
     examples = worked_examples(job.env, chat, job.train)
-    return Supervised(
-        model, chat, examples, folder.checkpoints, **{**options, "logging_strategy": "steps", "logging_steps": 10}
-    )
+    return Supervised(model, chat, examples, folder.checkpoints, **options)
 
 
 def train(config: RunConfig, resume: str = "auto") -> Path:

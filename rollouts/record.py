@@ -78,7 +78,6 @@ class Rollout:
     tokens_out: int = 0
     first_token_s: float | None = None
     latency_s: float | None = None
-    cost: float | None = None
     error: str | None = None
     env_version: str = ""
     reward_hashes: dict[str, str] = field(default_factory=dict)
@@ -92,6 +91,8 @@ class Rollout:
 
 
 FIELDS = tuple(f.name for f in dataclasses.fields(Rollout))
+RETIRED = frozenset({"cost"})
+"""Fields that earlier versions wrote, always empty; a record that has them is read without."""
 
 
 class RecordWriter:
@@ -151,7 +152,7 @@ def _read_jsonl(path: Path) -> Iterator[Rollout]:
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                yield Rollout(**json.loads(line))
+                yield Rollout(**_known(json.loads(line)))
             except (ValueError, TypeError) as error:
                 if not line.endswith("\n"):
                     return
@@ -163,7 +164,12 @@ def _read_parquet(path: Path) -> Iterator[Rollout]:
 
     for batch in pq.ParquetFile(path).iter_batches():
         for values in batch.to_pylist():
-            yield Rollout(**{k: json.loads(v) if k in _NESTED else v for k, v in values.items()})
+            yield Rollout(**{k: json.loads(v) if k in _NESTED else v for k, v in _known(values).items()})
+
+
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    """A record's fields without those that earlier versions wrote."""
+    return {key: value for key, value in dict(values).items() if key not in RETIRED}
 
 
 def compact(folder: Path, stem: str) -> Path | None:
@@ -179,7 +185,7 @@ def compact(folder: Path, stem: str) -> Path | None:
     with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
         if target.exists():
             for batch in pq.ParquetFile(target).iter_batches():
-                writer.write_batch(batch)
+                writer.write_batch(batch.select(schema.names))
         for segment in segments:
             rows: list[dict[str, Any]] = []
             for rollout in _read_jsonl(segment):

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback
+from transformers.trainer_utils import IntervalStrategy
 
 from .run_folder import RunFolder
 
@@ -30,6 +31,7 @@ class Validation(TrainerCallback):
         keep: called with (quality, step) when no earlier adapter was better; called on every rank.
         best: (quality, step) already reached, where a run is resumed.
         done: the last step that has been measured.
+        report: hands a log to the trackers; for the score before the first step, which no other log is about.
     """
 
     def __init__(
@@ -39,9 +41,10 @@ class Validation(TrainerCallback):
         keep: Callable[[float, int], None],
         best: tuple[float, int] = (-math.inf, -1),
         done: int = -1,
+        report: Callable[[dict[str, Any]], Any] = lambda logs: None,
     ) -> None:
         self.measure, self.every, self.keep, self.best = measure, every, keep, best
-        self.last, self.done = math.nan, done
+        self.last, self.done, self.report = math.nan, done, report
 
     def validate(self, step: int) -> float:
         """Measure now, unless this step has been measured."""
@@ -53,11 +56,15 @@ class Validation(TrainerCallback):
         return self.last
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.validate(state.global_step)
+        if state.global_step > self.done and math.isfinite(score := self.validate(state.global_step)):
+            self.report({"validation": score})
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.every and state.global_step % self.every == 0:
+        last = control.should_training_stop or state.global_step >= state.max_steps
+        if self.every and (last or state.global_step % self.every == 0):
             self.validate(state.global_step)
+            if args.logging_strategy != IntervalStrategy.NO:
+                control.should_log = True  # whatever logging_steps is: a score is logged at its own step
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.validate(state.global_step)

@@ -1,7 +1,7 @@
 """From a YAML file and overrides to a checked run configuration: ours, TRL's and PEFT's, each under its own names.
 
-Always true here: whatever this returns has been type-checked, and every object that the file names (environment,
-rewards) has been imported; an unknown key is an error that names the nearest valid one.
+Invariants: whatever this returns has been type-checked; an unknown key is an error that names the nearest valid one, and so is
+a key that the run would ignore (`keys.py` lists them all).
 """
 
 from __future__ import annotations
@@ -19,11 +19,21 @@ from trl import GRPOConfig, ModelConfig
 from ..configs import BadInput, find_job, read_yaml
 from ..configs.errors import nearest
 from ..configs.read import merged
-from ..configs.schema import JobConfig, check_keys, coerce, field_types
+from ..configs.schema import RETIRED, JobConfig, check_keys, coerce, field_types
 from ..envs.build import make_environment
 from ..envs.core import Environment, Limits
 from ..rewards import Reward
 from ..rewards.entries import read_rewards
+from .effects import (
+    check_keys_act,
+    check_lora,
+    check_optimizer,
+    check_schedule_name,
+    check_trackers,
+    defaults_of,
+    without_effect,
+)
+from .keys import OURS, REFUSED
 from .ppo_config import PPOConfig, check_ppo
 
 EVALUATION_KEYS = {"temperature": 0.0, "k": 1, "top_p": 1.0, "top_k": 0}
@@ -93,24 +103,39 @@ class RunConfig:
         alone = self.recipe == "sft" and self.trainer.get("num_generations") == 1
         return PPOConfig if alone else CONFIGS.get(self.recipe, GRPOConfig)
 
+    @property
+    def checkpoints_activations(self) -> bool:
+        """`gradient_checkpointing`: as given, else on for a named model on a GPU and off where the model is sure to fit."""
+        given = self.trainer.get("gradient_checkpointing")
+        cpu = self.trainer.get("use_cpu") or not torch.accelerator.is_available()
+        return not cpu and self.model.model_name_or_path != "nano" if given is None else bool(given)
+
     def arguments(self) -> GRPOConfig:
         """The trainer's configuration object, TRL's or one that extends it; what its own checks refuse is bad input here."""
         # Ours: validation, metrics, the final save and the run folder. TRL's own evaluation and card stay out.
-        ours: dict[str, Any] = {"eval_strategy": "no", "remove_unused_columns": False, "push_to_hub": False}
+        ours = {key: value for key, (value, _) in OURS.items() if key in field_types(GRPOConfig)}
         defaults: dict[str, Any] = {
             "report_to": "trackio", "project": "journeyman", "logging_steps": 1, "save_strategy": "steps", "save_steps": 100,
-            "save_total_limit": 2, "seed": self.seed, "disable_tqdm": True, "run_name": self.name,
+            "save_total_limit": 2, "seed": self.seed, "run_name": self.name,
+            "gradient_checkpointing": self.checkpoints_activations,
             "bf16": torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
             "dataloader_pin_memory": torch.cuda.is_available(), "use_cpu": not torch.accelerator.is_available(),
         }  # fmt: skip
+        where = str(self.path)
+        given = {key: value for key, value in self.trainer.items() if key not in REFUSED}
+        if "report_to" in given:
+            given["report_to"] = given["report_to"] or "none"
+        check_trackers(given.get("report_to", "trackio"), where)
+        check_schedule_name(given.get("lr_scheduler_type"), where)
         try:
-            args = self.kind(**{**defaults, **self.trainer, **ours, "output_dir": str(self.output)})
+            args = self.kind(**{**defaults, **given, **ours, "output_dir": str(self.output)})
         except (ValueError, TypeError, ImportError) as error:
             raise BadInput(f"{self.path}: {' '.join(str(error).split())}") from error
         for key, choices in CHOICES.items():
-            coerce(getattr(args, key), Literal[choices], key, str(self.path))
+            coerce(getattr(args, key), Literal[choices], key, where)
+        check_optimizer(args, given, where)
         if self.recipe == "ppo" and isinstance(args, PPOConfig):
-            check_ppo(str(self.path), self.trainer, args, self.job, self.lora)
+            check_ppo(where, self.trainer, args, self.job, self.lora)
         return args
 
     def environment(self) -> Environment:
@@ -163,10 +188,17 @@ def load_config(job: str | Path, overrides: Mapping[str, Any] | None = None, rec
         BadInput: see the module's docstring.
     """
     path = find_job(job, recipe)
-    values = merged(read_yaml(path), nested(overrides or {}))
+    over = nested(overrides or {})
+    values = merged(read_yaml(path), over)
+    finished = (path.parent / "run.json").is_file()
+    if finished:  # the config of a run that was made: what it ignored then is left out, as it was
+        for key in [*RETIRED & values.keys(), *without_effect(values)]:
+            del values[key]
     recipe = str(recipe or values.get("recipe") or "grpo")
     ours, model = field_types(JobConfig), field_types(ModelConfig)
     own, every = field_types(CONFIGS.get(recipe, GRPOConfig)), field_types(PPOConfig)
+    for key in RETIRED & values.keys():
+        raise BadInput(f"{path}: {key} is read by nothing; remove it")
     check_keys(values, [*ours, *every, *model], str(path))
     foreign = [key for key in values if key in every and key not in own]
     if foreign and recipe == "grpo":
@@ -181,10 +213,6 @@ def load_config(job: str | Path, overrides: Mapping[str, Any] | None = None, rec
         raise BadInput(f"{path}: the key 'environment' is missing; it names the job, as module:Class or path.py:Class")
     if not job_config.rewards:
         raise BadInput(f"{path}: the key 'rewards' is missing; it lists reward functions, as module:function")
-    if values.get("use_peft") is False:
-        raise BadInput(
-            f"{path}: use_peft: a run ends in an adapter, so only adapters are trained; remove the key, or set `lora`"
-        )
     folder = path.resolve().parent
     job_config.job = job_config.job or (folder.name if (folder / "job.yaml").exists() else path.stem)
     job_config.folder = job_config.folder or str(folder)
@@ -192,6 +220,7 @@ def load_config(job: str | Path, overrides: Mapping[str, Any] | None = None, rec
     values |= {"job": job_config.job, "folder": job_config.folder, "recipe": recipe}
     lora = {**DEFAULT_LORA, **job_config.lora}
     check_keys(lora, field_types(LoraConfig), f"{path}: lora")
+    check_lora(lora, f"{path}: lora")
     try:
         lora_config = LoraConfig(task_type="CAUSAL_LM", **lora)
     except (TypeError, ValueError) as error:
@@ -201,9 +230,34 @@ def load_config(job: str | Path, overrides: Mapping[str, Any] | None = None, rec
     if not model_values.get("model_name_or_path"):
         raise BadInput(f"{path}: the key 'model_name_or_path' is missing; 'nano' is the embedded model")
     trainer = {key: value for key, value in values.items() if key in own}
-    return RunConfig(
-        path, job_config, trainer, ModelConfig(**model_values), lora_config, values, recipe, dict(overrides or {})
+    config = RunConfig(
+        path,
+        job_config,
+        trainer,
+        _model_config(model_values, str(path)),
+        lora_config,
+        values,
+        recipe,
+        dict(overrides or {}),
     )
+    if not finished:
+        defaults = defaults_of(JobConfig, CONFIGS.get(recipe, GRPOConfig), PPOConfig, ModelConfig)
+        defaults["gradient_checkpointing"] = config.checkpoints_activations
+        check_keys_act(values, over, defaults, recipe, str(path))
+    return config
+
+
+def _model_config(values: Mapping[str, Any], where: str) -> ModelConfig:
+    """TRL's model configuration; what its own checks refuse is bad input here, and so is a revision of what has none."""
+    name, revision = str(values["model_name_or_path"]), values.get("model_revision", "main")
+    if revision != "main" and (name == "nano" or Path(name).is_dir()):
+        raise BadInput(
+            f"{where}: model_revision: {name} is no repository of the Hub and has no revisions; remove the key"
+        )
+    try:
+        return ModelConfig(**values)
+    except (ValueError, TypeError) as error:
+        raise BadInput(f"{where}: {' '.join(str(error).split())}") from error
 
 
 def nested(overrides: Mapping[str, Any]) -> dict[str, Any]:

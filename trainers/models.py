@@ -257,16 +257,34 @@ def restore_adapter(model: Any, state: Mapping[str, torch.Tensor]) -> None:
     set_peft_model_state_dict(model, dict(state))
 
 
-def update_norm(state: Mapping[str, torch.Tensor], lora: LoraConfig) -> float:
-    """Frobenius norm of what the adapter adds to the base's weights (all `scale * B A` together); 0 for a frozen run."""
+def update_norm(state: Mapping[str, torch.Tensor], begin: Mapping[str, torch.Tensor], lora: LoraConfig) -> float:
+    """Frobenius norm of what training changed: 0 for an adapter that is as it began, whatever it began as.
+
+    Of an adapted layer that is `scale * (B A - B0 A0)`; of everything else in `state` (biases, `modules_to_save`, DoRA's
+    magnitudes), the difference itself.
+
+    Args:
+        state: the adapter's tensors at the end (`adapter_state`).
+        begin: those of the untrained adapter: an ordinary one begins with B = 0, one by PiSSA or OLoRA does not.
+    """
     total, pattern = 0.0, dict(lora.alpha_pattern or {})
-    for name, a in state.items():
-        b = state.get(name.replace("lora_A", "lora_B").replace("lora_embedding_A", "lora_embedding_B"))
-        if b is None or ("lora_A" not in name and "lora_embedding_A" not in name):
-            continue
-        module = name.partition(".lora_")[0]
+    pairs = {name: _partner(name) for name in state if _partner(name) in state}
+    for name in state.keys() - pairs.keys() - set(pairs.values()):
+        total += float((state[name].float() - begin[name].float()).square().sum())
+    for first, second in pairs.items():
+        a, b, a0, b0 = (each[name].float() for each in (state, begin) for name in (first, second))
+        module = first.partition(".lora_")[0]
         alpha = pattern.get(get_pattern_key(list(pattern), module), lora.lora_alpha)
         scale = alpha / (a.shape[0] ** 0.5 if lora.use_rslora else a.shape[0])
-        # Through the two small Gram matrices: B A itself may be as large as the embedding.
-        total += float(((b.float().T @ b.float()) * (a.float() @ a.float().T)).sum()) * scale**2
+        # B A - B0 A0 = [B - B0, B0] [A; A - A0], by small Gram matrices: B A itself may be as large as the embedding.
+        left, right = torch.cat([b - b0, b0], dim=1), torch.cat([a, a - a0])
+        total += max(0.0, float(((left.T @ left) * (right @ right.T)).sum())) * scale**2
     return float(total**0.5)
+
+
+def _partner(name: str) -> str:
+    """The name of the `lora_B` that belongs to a `lora_A`; an empty one for any other tensor."""
+    for part in ("lora_A", "lora_embedding_A"):
+        if f".{part}" in name:
+            return name.replace(f".{part}", f".{part[:-1]}B")
+    return ""

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from ..configs import BadInput
 from ..configs.read import CONFIGS, read_yaml
+from ..configs.schema import RETIRED
 from ..rewards import Reward
 from ..rewards.entries import paths_of
 from ..rollouts.record import uncompact
@@ -41,7 +42,7 @@ class RunFolder:
 
     def differences(self, config: RunConfig) -> list[str]:
         """The keys in which the run of this folder differs from `config`; where a run lies does not make it another one."""
-        places = ("output_dir", "folder")
+        places = ("output_dir", "folder", *RETIRED)
         theirs = {k: v for k, v in read_yaml(self.config).items() if k not in places}
         ours = {k: v for k, v in config.values.items() if k not in places}
         return sorted(k for k in {*theirs, *ours} if theirs.get(k) != ours.get(k))

@@ -1,6 +1,8 @@
 import dataclasses
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from journeyman.configs import BadInput
 from journeyman.rollouts.record import FIELDS, RecordWriter, Rollout, compact, read_records, record_files
@@ -16,13 +18,13 @@ def rollout(row, step=0, **values):
     return Rollout(**{**defaults, **values})
 
 
-FULL = rollout(0, quality=0.5, advantage=-1.5, error="E: x", cost=0.01, latency_s=0.2, first_token_s=0.1, tool_calls=3)
+FULL = rollout(0, quality=0.5, advantage=-1.5, error="E: x", latency_s=0.2, first_token_s=0.1, tool_calls=3)
 
 
 def test_the_fields_are_those_of_the_design():
     said = """run, step, split, item, group, row, seed, policy_version, messages, prompt_ids, completion_ids, logprobs,
     env_mask, rewards, step_rewards, quality, advantage, stop_reason, turns, tool_calls, tool_errors, tokens_in,
-    tokens_cached, tokens_out, first_token_s, latency_s, cost, error, env_version, reward_hashes, extras"""
+    tokens_cached, tokens_out, first_token_s, latency_s, error, env_version, reward_hashes, extras"""
 
     assert tuple(name.strip() for name in said.split(",")) == FIELDS
     assert rollout(3, step=2).key == ("r", 2, 3)
@@ -40,6 +42,29 @@ def test_what_is_written_is_read_from_jsonl_and_from_parquet(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["train.parquet"]
     assert list(read_records(tmp_path)) == written
     assert list(read_records(tmp_path / "train.parquet")) == written
+
+
+def test_records_of_earlier_versions_are_read_and_joined_without_their_empty_cost(tmp_path):
+    def with_cost():
+        line = json.loads(next(tmp_path.glob("*.jsonl")).read_text())
+        next(tmp_path.glob("*.jsonl")).write_text(json.dumps({**line, "cost": None}) + "\n")
+
+    writer = RecordWriter(tmp_path, "train")
+    writer.write([FULL])
+    writer.close()
+    with_cost()
+    assert list(read_records(tmp_path)) == [FULL]
+
+    compact(tmp_path, "train")
+    table = pq.read_table(tmp_path / "train.parquet")
+    pq.write_table(table.append_column("cost", pa.nulls(1, pa.float64())), tmp_path / "train.parquet")
+    assert list(read_records(tmp_path)) == [FULL]
+    later = RecordWriter(tmp_path, "train")
+    later.write([rollout(1)])
+    later.close()
+    compact(tmp_path, "train")
+    assert list(read_records(tmp_path)) == [FULL, rollout(1)]
+    assert "cost" not in pq.read_schema(tmp_path / "train.parquet").names
 
 
 def test_a_write_is_on_the_disk_when_it_returns(tmp_path):

@@ -126,7 +126,6 @@ SAME = {
     "two micro-batches": {
         "per_device_train_batch_size": 8,
         "gradient_accumulation_steps": 2,
-        "dataloader_drop_last": True,
     },
 }
 
