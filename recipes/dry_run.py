@@ -6,16 +6,16 @@ Always true here: the checks are those of a real run; the tokenizer is loaded an
 from __future__ import annotations
 
 import math
-from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
 import psutil
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig
 
 from ..envs.core import tools_of
 from ..rollouts.chat import Chat
+from ..trainers.adapter import adapted
 from ..trainers.callbacks import time_text
 from ..trainers.config import RunConfig
 from ..trainers.critic import ODDS
@@ -62,7 +62,7 @@ def report(config: RunConfig) -> str:
     model = model_shape(config, path)
     check_model(here, args, job, model, chat)
     critic = _critic(config, args, path, chat) if config.recipe == "ppo" and isinstance(args, PPOConfig) else None
-    shape = _shape(model, config.lora)
+    shape = _shape(model, config.lora, str(config.path))
     batch = _batch(config, args, job, launch.processes, _longest(chat, job))
     precision = _precision(config, args)
     shards = launch.processes if launch.sharded else 1
@@ -72,11 +72,12 @@ def report(config: RunConfig) -> str:
     seconds = work(shape, batch, args.gradient_checkpointing, critic).seconds(speed, call)
     tools = tools_of(job.env)
     prompts = [chat.text(row["prompt"], tools) for row in job.train[:PROMPTS]]
+    memory_lines = _memory_lines(need, shape, critic, args.gradient_checkpointing, elsewhere=bool(notes))
     parts = [
         ("config", config.dump().rstrip()),
         *((f"prompt {i}, as the model reads it", text.rstrip("\n")) for i, text in enumerate(prompts, 1)),
         ("batch", "\n".join(_batch_lines(batch, launch, config.job.max_seconds, critic is not None))),
-        ("memory, estimated for each device", "\n".join(_memory_lines(need, shape, critic, args.gradient_checkpointing, elsewhere=bool(notes)))),
+        ("memory, estimated for each device", "\n".join(memory_lines)),
         ("time, estimated", "\n".join([*_time_lines(seconds, batch, speed), *notes])),
     ]
     return "\n\n".join(f"== {title} ==\n{text}" for title, text in parts)
@@ -102,12 +103,12 @@ def _longest(chat: Any, job: Job) -> int:
     return max(len(chat.prompt_ids(row["prompt"], tools)) for row in [*job.train[:1024], *job.validation])
 
 
-def _shape(model: Any, lora: LoraConfig) -> Shape:
+def _shape(model: Any, lora: LoraConfig, where: str) -> Shape:
     """Parameters counted on the meta device, the adapter's as PEFT puts them there."""
     parameters = sum(p.numel() for p in model.parameters())
     head = model.get_output_embeddings()
     linear = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head)
-    tuned = get_peft_model(model, deepcopy(lora))
+    tuned = adapted(model, lora, where)
     adapter = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
     return shape_of(model.config, parameters, adapter, linear, lora.r)
 
@@ -121,7 +122,7 @@ def _critic(config: RunConfig, args: PPOConfig, path: str, chat: Chat) -> Critic
     head = sum(p.numel() for p in ValueHead(hidden).parameters())
     if args.critic == "head":  # its values come with the policy's log-probs, or take a pass of the policy
         return Critic(head, passes=1 + penalty)
-    backbone = _shape(other or policy, critic_lora(config, args))
+    backbone = _shape(other or policy, critic_lora(config, args), str(config.path))
     head += ODDS * opinions * hidden
     passes = (penalty or opinions > 0 or reused(args)) + penalty
     return Critic(head + backbone.adapter, backbone, other is not None, passes, opinion=opinions > 1)

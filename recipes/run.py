@@ -19,7 +19,6 @@ import torch
 import transformers
 from accelerate.utils import parse_flag_from_env
 from datasets.utils.logging import disable_progress_bar
-from peft import get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import TrainerState
 
@@ -33,10 +32,11 @@ from ..rollouts.engine import SyncFailed
 from ..rollouts.pool import Pool
 from ..rollouts.record import RecordWriter, compact
 from ..rollouts.servers import NoServer
+from ..trainers.adapter import adapted, update_norm
 from ..trainers.callbacks import LiveLine, Metrics, StopOnSignal, TimeLimit, Validation
 from ..trainers.checkpoints import check_room, last_whole
 from ..trainers.config import RunConfig
-from ..trainers.models import base_checksum, build_embedded, load_base, restore_adapter, save_adapter, update_norm
+from ..trainers.models import base_checksum, build_embedded, load_base, restore_adapter, save_adapter
 from ..trainers.rolling import Rolling, context_length
 from ..trainers.run_folder import RunFolder, now, run_facts
 from ..trainers.trackers import trackers_of
@@ -84,7 +84,7 @@ def run(
     check_model(config, args, job, model, chat)
     ready(args, model, chat)
     transformers.set_seed(config.seed)  # the adapter's first weights
-    model = get_peft_model(model, config.lora)
+    model = adapted(model, config.lora, str(config.path))
     needed = 12 * sum(
         p.numel() for p in model.parameters() if p.requires_grad
     )  # float32 weights and Adam's two moments

@@ -28,7 +28,7 @@ from .effects import (
     check_keys_act,
     check_lora,
     check_optimizer,
-    check_schedule_name,
+    check_schedules,
     check_trackers,
     defaults_of,
     without_effect,
@@ -126,7 +126,7 @@ class RunConfig:
         if "report_to" in given:
             given["report_to"] = given["report_to"] or "none"
         check_trackers(given.get("report_to", "trackio"), where)
-        check_schedule_name(given.get("lr_scheduler_type"), where)
+        check_schedules(given, where)
         try:
             args = self.kind(**{**defaults, **given, **ours, "output_dir": str(self.output)})
         except (ValueError, TypeError, ImportError) as error:

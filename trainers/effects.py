@@ -164,13 +164,17 @@ def check_optimizer(args: Any, given: Mapping[str, Any], where: str) -> None:
         raise BadInput(f"{where}: lr_scheduler_kwargs of {schedule}: {' '.join(str(error).split())}") from error
 
 
-def check_schedule_name(given: Any, where: str) -> None:
-    """Refuse a schedule that follows an evaluation which is not made.
+def check_schedules(given: Mapping[str, Any], where: str) -> None:
+    """Refuse schedules of learning rates and checkpoints that follow an evaluation which is not made.
 
     Raises:
         BadInput: names those to take.
     """
-    if given in SCHEDULES:
+    if given.get("save_strategy") == "best":
         raise BadInput(
-            f"{where}: lr_scheduler_type: {given} follows TRL's own evaluation, which is off; take linear, cosine or constant"
+            f"{where}: save_strategy: best: set select: best, which goes by validation, and save_strategy: steps"
+        )
+    if (schedule := given.get("lr_scheduler_type")) in SCHEDULES:
+        raise BadInput(
+            f"{where}: lr_scheduler_type: {schedule} follows TRL's own evaluation, which is off; take linear, cosine or constant"
         )

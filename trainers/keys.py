@@ -24,7 +24,7 @@ APPLIED = _words(
     steps_per_generation num_generations num_iterations shuffle_dataset seed full_determinism
     learning_rate lr_scheduler_type lr_scheduler_kwargs warmup_steps optim optim_args weight_decay adam_beta1 adam_beta2
     adam_epsilon max_grad_norm neftune_noise_alpha disable_dropout
-    bf16 fp16 tf32 use_cpu gradient_checkpointing gradient_checkpointing_kwargs torch_empty_cache_steps cast_lm_head_to_fp32
+    bf16 fp16 tf32 use_cpu gradient_checkpointing gradient_checkpointing_kwargs torch_empty_cache_steps
     logging_strategy logging_steps logging_first_step logging_nan_inf_filter log_level log_level_replica
     save_strategy save_steps save_total_limit
     ddp_find_unused_parameters ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_graph ddp_timeout
@@ -99,7 +99,8 @@ _REFUSED: dict[str, str] = {
     "train_sampling_strategy": "groups stay whole and micro-batches are laid out by length already; set shuffle_dataset",
     "length_column_name": "groups stay whole and micro-batches are laid out by length already; remove the key",
     "label_names": "rewards read the columns of the rows; remove the key",
-    "debug": "remove the key",
+    "debug": "it watches a forward that is not made here; remove the key",
+    "cast_lm_head_to_fp32": "it does not go with an adapter on tied embeddings; set dtype: float32",
     "local_rank": "the launcher says it; remove the key",
     "log_on_each_node": "rank 0 alone writes the run folder; remove the key",
     "save_on_each_node": "rank 0 alone writes the run folder; remove the key",
@@ -145,6 +146,8 @@ _CLIPPED = ("dapo", "grpo", "bnpo", "dr_grpo", "luspo")
 _SERVER = "vllm_server_base_url vllm_server_host vllm_server_port vllm_server_timeout vllm_adapters"
 _COLOCATED = "vllm_gpu_memory_utilization vllm_max_model_length vllm_tensor_parallel_size vllm_model_impl"
 _CORRECTION = "vllm_importance_sampling_mode vllm_importance_sampling_clip_max vllm_importance_sampling_clip_min"
+_WARMING = ("linear", "constant_with_warmup", *(kind.value for kind in SchedulerType if kind.value.startswith("cosine")),
+            "polynomial", "inverse_sqrt", "warmup_stable_decay")  # fmt: skip
 NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     ("vespo_k_pos vespo_lambda_pos vespo_k_neg vespo_lambda_neg", "loss_type", ("vespo",)),
     ("sapo_temperature_neg sapo_temperature_pos", "loss_type", ("sapo",)),
@@ -161,7 +164,7 @@ NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     (
         "warmup_steps",
         "lr_scheduler_type",
-        tuple(kind.value for kind in SchedulerType if kind != SchedulerType.CONSTANT),
+        _WARMING,
     ),
     ("save_steps", "save_strategy", ("steps",)),
     ("logging_steps", "logging_strategy", ("steps",)),
@@ -174,7 +177,7 @@ LORA_APPLIED = _words(
     """
     r lora_alpha lora_dropout target_modules exclude_modules target_parameters bias lora_bias use_rslora use_dora
     init_lora_weights modules_to_save layers_to_transform layers_pattern rank_pattern alpha_pattern trainable_token_indices
-    fan_in_fan_out ensure_weight_tying
+    ensure_weight_tying
     """
 )
 """Fields of `lora:` with the effect that they have in PEFT."""
@@ -183,6 +186,7 @@ _LORA_GROUPS: tuple[tuple[str, str], ...] = (
     ("task_type", "the task is always a causal language model; remove the key"),
     ("inference_mode", "an adapter that is trained is not in inference mode; remove the key"),
     ("peft_type auto_mapping peft_version base_model_name_or_path revision", "PEFT writes it itself; remove the key"),
+    ("fan_in_fan_out", "PEFT goes by the kind of each layer; remove the key"),
     ("megatron_config megatron_core runtime_config", _NOT_HERE),
     ("loftq_config eva_config corda_config lora_ga_config", f"weights that begin from data are {_NOT_HERE}"),
     ("velora_config monteclora_config alora_invocation_tokens use_qalora qalora_group_size", _NOT_HERE),
@@ -196,7 +200,7 @@ LORA_STARTS = (True, False, "gaussian", "orthogonal", "olora", "pissa")
 RL_ONLY = _words(
     """
     generation_batch_size steps_per_generation num_iterations shuffle_dataset temperature top_p top_k min_p disable_dropout
-    cast_lm_head_to_fp32 beta epsilon epsilon_high delta loss_type scale_rewards multi_objective_aggregation
+    beta epsilon epsilon_high delta loss_type scale_rewards multi_objective_aggregation
     importance_sampling_level sapo_temperature_neg sapo_temperature_pos vespo_k_pos vespo_lambda_pos vespo_k_neg
     vespo_lambda_neg mask_truncated_completions off_policy_mask_threshold use_bias_correction_kl top_entropy_quantile
     entropy_coef use_adaptive_entropy entropy_coef_min entropy_coef_max entropy_coef_delta entropy_target

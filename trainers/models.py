@@ -20,8 +20,7 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub.errors import HFValidationError
-from peft import LoraConfig, PeftModel, set_peft_model_state_dict
-from peft.utils.other import get_pattern_key
+from peft import PeftModel, set_peft_model_state_dict
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from trl import get_quantization_config
@@ -134,7 +133,9 @@ def model_name(path: str) -> str:
 def load_model(config: RunConfig, path: str, key: str = "model_name_or_path") -> Any:
     """The causal language model behind `path`, which the config names under `key`, in the config's precision."""
     transformers.utils.logging.disable_progress_bar()
-    return _from_pretrained(AutoModelForCausalLM, config, path, key, **_model_options(config))
+    model = _from_pretrained(AutoModelForCausalLM, config, path, key, **_model_options(config))
+    _check_router(config, model)
+    return model
 
 
 def load_chat(config: RunConfig, path: str) -> Chat:
@@ -161,7 +162,18 @@ def model_shape(config: RunConfig, path: str, key: str = "model_name_or_path") -
     """The architecture behind `path`, which the config names under `key`, without weights (on the meta device): for estimates."""
     shape = _from_pretrained(AutoConfig, config, path, key)
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(shape)
+        model = AutoModelForCausalLM.from_config(shape)
+    _check_router(config, model)
+    return model
+
+
+def _check_router(config: RunConfig, model: Any) -> None:
+    if config.trainer.get("router_aux_loss_coef") and not hasattr(
+        model.config.get_text_config(), "output_router_logits"
+    ):
+        raise BadInput(
+            f"{config.path}: router_aux_loss_coef: {type(model).__name__} has no experts to route to; remove the key"
+        )
 
 
 def _model_options(config: RunConfig) -> dict[str, Any]:
@@ -255,36 +267,3 @@ def load_adapter(model: Any, folder: Path) -> Any:
 def restore_adapter(model: Any, state: Mapping[str, torch.Tensor]) -> None:
     """Put `state` (from `adapter_state`) back into `model`."""
     set_peft_model_state_dict(model, dict(state))
-
-
-def update_norm(state: Mapping[str, torch.Tensor], begin: Mapping[str, torch.Tensor], lora: LoraConfig) -> float:
-    """Frobenius norm of what training changed: 0 for an adapter that is as it began, whatever it began as.
-
-    Of an adapted layer that is `scale * (B A - B0 A0)`; of everything else in `state` (biases, `modules_to_save`, DoRA's
-    magnitudes), the difference itself.
-
-    Args:
-        state: the adapter's tensors at the end (`adapter_state`).
-        begin: those of the untrained adapter: an ordinary one begins with B = 0, one by PiSSA or OLoRA does not.
-    """
-    total, pattern = 0.0, dict(lora.alpha_pattern or {})
-    pairs = {name: _partner(name) for name in state if _partner(name) in state}
-    for name in state.keys() - pairs.keys() - set(pairs.values()):
-        total += float((state[name].float() - begin[name].float()).square().sum())
-    for first, second in pairs.items():
-        a, b, a0, b0 = (each[name].float() for each in (state, begin) for name in (first, second))
-        module = first.partition(".lora_")[0]
-        alpha = pattern.get(get_pattern_key(list(pattern), module), lora.lora_alpha)
-        scale = alpha / (a.shape[0] ** 0.5 if lora.use_rslora else a.shape[0])
-        # B A - B0 A0 = [B - B0, B0] [A; A - A0], by small Gram matrices: B A itself may be as large as the embedding.
-        left, right = torch.cat([b - b0, b0], dim=1), torch.cat([a, a - a0])
-        total += max(0.0, float(((left.T @ left) * (right @ right.T)).sum())) * scale**2
-    return float(total**0.5)
-
-
-def _partner(name: str) -> str:
-    """The name of the `lora_B` that belongs to a `lora_A`; an empty one for any other tensor."""
-    for part in ("lora_A", "lora_embedding_A"):
-        if f".{part}" in name:
-            return name.replace(f".{part}", f".{part[:-1]}B")
-    return ""
