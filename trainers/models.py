@@ -132,7 +132,6 @@ def model_name(path: str) -> str:
 
 def load_model(config: RunConfig, path: str, key: str = "model_name_or_path") -> Any:
     """The causal language model behind `path`, which the config names under `key`, in the config's precision."""
-    transformers.utils.logging.disable_progress_bar()
     model = _from_pretrained(AutoModelForCausalLM, config, path, key, **_model_options(config))
     _check_router(config, model)
     return model
@@ -141,6 +140,11 @@ def load_model(config: RunConfig, path: str, key: str = "model_name_or_path") ->
 def load_chat(config: RunConfig, path: str) -> Chat:
     """The tokenizer behind `path`, and the way the config renders prompts with it."""
     tokenizer = _from_pretrained(AutoTokenizer, config, path)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if type(getattr(backend, "model", None)).__name__ == "BPE":
+        tokenizer.clean_up_tokenization_spaces = (
+            False  # where a tokenizer asks for it, transformers ignores it with a warning
+        )
     return Chat(tokenizer, _template_kwargs(config))
 
 
@@ -195,6 +199,7 @@ def _model_options(config: RunConfig) -> dict[str, Any]:
 def _from_pretrained(
     cls: Any, config: RunConfig, path: str, key: str = "model_name_or_path", **options: Any
 ) -> Any:  # fmt: skip
+    transformers.utils.logging.disable_progress_bar()
     model = config.model
     if model.model_name_or_path == NANO and key == "model_name_or_path":
         return cls.from_pretrained(path, **options)
