@@ -194,12 +194,15 @@ def load_config(job: str | Path, overrides: Mapping[str, Any] | None = None, rec
     if finished:  # the config of a run that was made: what it ignored then is left out, as it was
         for key in [*RETIRED & values.keys(), *without_effect(values)]:
             del values[key]
-    recipe = str(recipe or values.get("recipe") or "grpo")
+    meant = values.get("recipe")  # the recipe that the file is for
+    recipe = str(recipe or meant or "grpo")
     ours, model = field_types(JobConfig), field_types(ModelConfig)
     own, every = field_types(CONFIGS.get(recipe, GRPOConfig)), field_types(PPOConfig)
     for key in RETIRED & values.keys():
         raise BadInput(f"{path}: {key} is read by nothing; remove it")
     check_keys(values, [*ours, *every, *model], str(path))
+    for key, instead in without_effect(values).items():
+        raise BadInput(f"{path}: {key}: {instead}")
     foreign = [key for key in values if key in every and key not in own]
     if foreign and recipe == "grpo":
         raise BadInput(
@@ -243,7 +246,8 @@ def load_config(job: str | Path, overrides: Mapping[str, Any] | None = None, rec
     if not finished:
         defaults = defaults_of(JobConfig, CONFIGS.get(recipe, GRPOConfig), PPOConfig, ModelConfig)
         defaults["gradient_checkpointing"] = config.checkpoints_activations
-        check_keys_act(values, over, defaults, recipe, str(path))
+        copied = () if recipe != "sft" else values if meant == "sft" else over
+        check_keys_act(values, over, defaults, copied, str(path))
     return config
 
 

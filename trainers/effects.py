@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -45,20 +45,24 @@ def without_effect(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def check_keys_act(
-    values: Mapping[str, Any], overrides: Mapping[str, Any], defaults: Mapping[str, Any], recipe: str, where: str
+    values: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    copied: Iterable[str],
+    where: str,
 ) -> None:
-    """Refuse the first key that the run would ignore.
+    """Refuse the first key that does nothing together with the others.
 
     Args:
         values: all keys that were given, merged.
         overrides: those of `values` that came on top of the file: a flag may switch off what a file's other keys are about.
         defaults: key -> its value where it is not given.
+        copied: keys that were given for the recipe sft; a file of another recipe's, which a proof's reference copies from, is
+            not for it.
 
     Raises:
-        BadInput: a key without an effect, here or with the other keys.
+        BadInput: names the key and what to change.
     """
-    for key, instead in without_effect(values).items():
-        raise BadInput(f"{where}: {key}: {instead}")
     known = {**defaults, **values}
     for keys, other, wanted in NEEDS:
         for key in keys.split():
@@ -68,14 +72,11 @@ def check_keys_act(
                     f"{where}: {key} does nothing with {other}: {_yaml(known[other])}; set {other} to "
                     f"{' or '.join(_yaml(each) for each in wanted)}, or remove the key"
                 )
-    if recipe == "sft":
-        # A file of another recipe is copied from by a proof's reference: only what was meant for this one is looked at.
-        meant = values if values.get("recipe") == "sft" and "recipe" not in overrides else overrides
-        for key in RL_ONLY & meant.keys():
-            if values[key] != defaults[key]:
-                raise BadInput(
-                    f"{where}: {key}: the recipe sft copies right answers and does nothing with it; remove the key"
-                )
+    for key in copied:
+        if key in RL_ONLY and values[key] != defaults[key]:
+            raise BadInput(
+                f"{where}: {key}: the recipe sft copies right answers and does nothing with it; remove the key"
+            )
 
 
 def _yaml(value: Any) -> str:
