@@ -339,7 +339,7 @@ def test_servers_that_are_gone_stop_the_run_so_that_the_same_command_goes_on(els
 
 
 REFUSED = {
-    "shared weights": ({"use_vllm": False}, "samples from the trainer's own weights"),
+    "shared weights": ({"use_vllm": False, "vllm_mode": "colocate"}, "samples from the trainer's own weights"),
     "shared device": ({"vllm_mode": "colocate", "vllm_servers": []}, "shares the trainer's device"),
     "uncorrected": ({"vllm_importance_sampling_correction": False}, "leaves uncorrected"),
 }
