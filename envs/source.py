@@ -1,21 +1,21 @@
 """Where a table lies and how it is read: CSV, JSON, JSON Lines and Parquet files, folders of them, Hub datasets.
 
-Invariants: a path is a path and never a pattern; a cell is what the file says, wherever the file came from: `datasets`
-finds the files of a folder or of the Hub, and CSV and JSON are then read by `csv_table` and `json_table`; a table that
-can't be read is a BadInput naming it.
+Invariants: a path is a path and never a pattern; a cell is what the file says, wherever the file came from: what
+`datasets` finds on the Hub as CSV or JSON is read by `csv_table` and `json_table` too; a table that can't be read is a
+BadInput naming it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..configs.errors import BadInput, nearest
 from .arrow_table import arrow_records, read_parquet
 from .csv_table import read_csv
+from .folder import folder_files
 from .json_table import read_json
 
 KINDS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
@@ -85,6 +85,8 @@ def read(source: Source) -> Loaded:
         if source.split is not None:
             raise BadInput(f"{source.where}: a single file has no splits of its own; use paths: {{split: file}}")
         loaded = _read_file(source.where, file, KINDS[file.suffix.lower()])
+    elif file is not None and source.name is None and (files := folder_files(source.where, file, KINDS)):
+        loaded = _read_folder(source, files)
     else:
         loaded = _read_dataset(source)
     if not loaded.records:
@@ -110,20 +112,32 @@ def _read_file(where: str, file: Path, kind: str, separator: str | None = None) 
     return Loaded(columns, records, left_out, [(0, where)])
 
 
+def _read_folder(source: Source, files: Mapping[str, Sequence[Path]]) -> Loaded:
+    """The files of one split of a folder, as one table."""
+    parts = []
+    for file in files[_split_of(source, list(files))]:
+        where = f"{source.where.rstrip('/')}/{file.relative_to(str(source.file)).as_posix()}"
+        parts.append(_read_file(where, file, KINDS[file.suffix.lower()]))
+    return _joined(source.where, parts)
+
+
 def _read_dataset(source: Source) -> Loaded:
+    """A dataset of the Hub, or a folder that only `datasets` knows how to read."""
     import datasets
 
+    if source.file and (signs := set(source.file) & set("[]*?{}")):
+        raise BadInput(f"{source.where}: its path holds '{min(signs)}', which `datasets` reads as a pattern; rename it")
+    place = source.file or source.where
     try:
-        with _plain_path(source) as place:
-            builder = datasets.load_dataset_builder(place, source.name, revision=source.revision)
-            if source.file or builder.name in ("csv", "json"):
-                files = {
-                    str(split): list(map(str, names)) for split, names in (builder.config.data_files or {}).items()
-                }
-                split = _split_of(source, list(files))
-                return _joined(source.where, [_read_part(source, name, builder) for name in files[split]])
-            loaded = datasets.load_dataset(place, source.name, revision=source.revision)
-            return _of_dataset(source.where, loaded[_split_of(source, list(loaded))])
+        builder = datasets.load_dataset_builder(place, source.name, revision=source.revision)
+        if builder.name in ("csv", "json"):  # whose readers in `datasets` guess
+            files = {str(split): list(map(str, names)) for split, names in builder.config.data_files.items()}
+            split = _split_of(source, list(files))
+            return _joined(source.where, [_read_download(source, name, builder) for name in files[split]])
+        loaded = datasets.load_dataset(place, source.name, revision=source.revision)
+        split = _split_of(source, list(loaded))
+        columns, records, left_out = arrow_records(source.where, loaded[split])
+        return Loaded(columns, records, left_out, [(0, source.where)])
     except BadInput:
         raise
     except Exception as error:  # the Hub's and the network's errors have no common class
@@ -133,47 +147,34 @@ def _read_dataset(source: Source) -> Loaded:
         ) from error
 
 
-@contextlib.contextmanager
-def _plain_path(source: Source) -> Iterator[str]:
-    """A path of the folder without the signs that `datasets` reads as a pattern; the name of a Hub dataset as it is."""
-    if source.file is None:
-        yield source.where
-        return
-    with tempfile.TemporaryDirectory(prefix="journeyman-") as scratch:
-        link = Path(scratch).resolve() / "table"
-        link.symlink_to(source.file, target_is_directory=True)
-        yield str(link)
-
-
-def _read_part(source: Source, name: str, builder: Any) -> Loaded:
-    """One file of a folder or of a Hub dataset."""
+def _read_download(source: Source, name: str, builder: Any) -> Loaded:
+    """One CSV or JSON file that `datasets` found, fetched and unpacked by it and read by us."""
     import datasets
 
     options = datasets.DownloadConfig(token=builder.token, storage_options=builder.storage_options)
     local = datasets.DownloadManager(download_config=options).download_and_extract(name)
     kind = KINDS.get(Path(name).suffix.lower(), builder.name)
-    where = f"{source.where}/{name.rpartition('/table/')[2] if source.file else name.rpartition('/')[2]}"
-    separator = getattr(builder.config, "sep", None) if kind == builder.name == "csv" else None
-    return _read_file(where, Path(local), kind, "\t" if Path(name).suffix.lower() == ".tsv" else separator)
-
-
-def _of_dataset(where: str, dataset: Any) -> Loaded:
-    columns, records, left_out = arrow_records(where, dataset)
-    return Loaded(columns, records, left_out, [(0, where)])
+    separator = "\t" if Path(name).suffix.lower() == ".tsv" else getattr(builder.config, "sep", None)
+    return _read_file(f"{source.where}/{name.rpartition('/')[2]}", Path(local), kind, separator)
 
 
 def _joined(where: str, parts: Sequence[Loaded]) -> Loaded:
-    """Several files as one table; they must have the same columns."""
+    """Several files as one table. All must have the same columns, but that a JSON file may lack a key as a row may."""
+    columns = list(dict.fromkeys(column for part in parts for column in part.columns))
     records: list[dict[str, Any]] = []
     starts: list[tuple[int, str]] = []
     for part in parts:
-        if odd := set(part.columns).symmetric_difference(parts[0].columns):
+        name = part.starts[0][1]
+        starts.append((len(records), name))
+        lacking = [column for column in columns if column not in part.columns]
+        if lacking and KINDS.get(Path(name).suffix.lower()) != "json":
             raise BadInput(
-                f"{part.starts[0][1]}: the column '{min(odd)}' is not in every file of {where}; give all the same columns"
+                f"{name}: there is no column '{lacking[0]}', which other files of {where} have; give it to all"
             )
-        starts.append((len(records), part.starts[0][1]))
-        records += part.records
-    return Loaded(parts[0].columns, records, parts[0].left_out, starts)
+        records += (
+            [{column: record.get(column) for column in columns} for record in part.records] if lacking else part.records
+        )
+    return Loaded(columns, records, {name: why for part in parts for name, why in part.left_out.items()}, starts)
 
 
 def _split_of(source: Source, own: Sequence[str]) -> str:
