@@ -50,7 +50,9 @@ def folder_files(where: str, folder: Path, extensions: Collection[str]) -> dict[
             f"{where}/{inside}: its name says no split, as those of others in the folder do; name each split's file with "
             "paths: {split: file}, or remove it"
         )
-    return {split or "train": files for split, files in found.items()}
+    order = list(WORDS)
+    names = sorted(found, key=lambda split: order.index(split) if split in order else len(order))
+    return {split or "train": found[split] for split in names}
 
 
 def split_of(name: str) -> str | None:
