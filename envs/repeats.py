@@ -5,11 +5,13 @@ Invariants: nothing is left out of a table without being counted; a message name
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from .cells import exactly
 from .core import Row
 
+FILLED_IN = "a name that rollouts fill in"
+"""Why a column that can be read is out of reach."""
 SHOWN = 5
 """Row numbers that a message names before it only counts."""
 
@@ -19,10 +21,14 @@ class Repeats:
 
     The first row of a prompt is the one that is used: two answers to one prompt can't both be learned, and a split that
     depended on which of them a seed draws could not be compared with itself.
+
+    Args:
+        names: the names in a row that answer its prompt; with None, all but those in `asked`.
+        asked: the names in a row that make up its prompt.
     """
 
-    def __init__(self, columns: Sequence[str]) -> None:
-        self.columns = columns
+    def __init__(self, names: Sequence[str] | None, asked: Collection[str]) -> None:
+        self.names, self.asked = names, {"prompt", *asked}
         self._known: dict[str, tuple[int, Row]] = {}
         self.same: list[tuple[int, int]] = []
         self.other: list[tuple[int, int]] = []
@@ -32,7 +38,8 @@ class Repeats:
         before, known = self._known.setdefault(key, (number, row))
         if known is row:
             return True
-        alike = all(exactly(row.get(name)) == exactly(known.get(name)) for name in ("answer", *self.columns))
+        names = [name for name in row if name not in self.asked] if self.names is None else self.names
+        alike = all(exactly(row.get(name)) == exactly(known.get(name)) for name in names)
         (self.same if alike else self.other).append((number, before))
         return False
 
@@ -40,9 +47,9 @@ class Repeats:
         """A line for contradictions, and one for repetitions."""
         lines = []
         if self.other:
-            what = " or ".join(["answer", *(f"'{name}'" for name in self.columns)])
+            what = "other cells" if self.names is None else f"another {' or '.join(map(repr, self.names))}"
             lines.append(
-                f"{_rows(len(self.other))} an earlier row's prompt and another {what} left out: {_pairs(self.other)}; "
+                f"{_rows(len(self.other))} an earlier row's prompt and {what} left out: {_pairs(self.other)}; "
                 "keep the right one of each"
             )
         if self.same:
@@ -64,5 +71,6 @@ def hidden_notices(hidden: Mapping[str, str]) -> list[str]:
     if not hidden:
         return []
     names = ", ".join(f"'{name}' ({reason})" for name, reason in hidden.items())
-    name = next(iter(hidden))
-    return [f"rewards can't read the columns {names}; rename one with columns: {{another_name: {name}}} if they should"]
+    readable = next((name for name, reason in hidden.items() if reason == FILLED_IN), None)
+    mend = "" if readable is None else f"; rename one with columns: {{another_name: {readable}}} if they should"
+    return [f"rewards can't read the columns {names}{mend}"]

@@ -19,7 +19,7 @@ from ..rewards.call import BATCHED, GROUPED, PROVIDED
 from ..rewards.text import extractor
 from .cells import Template, document, empty, exactly
 from .core import Row, check_disjoint, deal, digest, prompt_text
-from .repeats import Repeats, hidden_notices
+from .repeats import FILLED_IN, Repeats, hidden_notices
 from .source import Loaded, Source, read
 
 OWN = ("prompt", "answer", "extraction", "item", "index")
@@ -74,12 +74,13 @@ def prepare(sources: tuple[tuple[str, Source], ...], layout: Layout, shares: tup
         check_apart(tables, ", ".join(dict.fromkeys(source.where for _, source in sources)))
     carved = {split: share for split, share in shares if split == "train" or split not in tables}
     total = sum(carved.values())
+    answering = None if layout.answer is None else ("answer", *(name for name, _ in layout.columns))
     kept: dict[str, Row] = {}
     splits: dict[str, str] = {}
     notices: list[str] = []
     for (split, made), (_, source) in zip(tables.items(), sources, strict=True):
         name = source.where if source.split is None else f"{source.where}, split {source.split}"
-        repeats = Repeats(tuple(name for name, _ in layout.columns))
+        repeats = Repeats(answering, prompt_template(layout.prompt).columns)
         for number, row in enumerate(made.rows, 1):
             key = key_of(row)
             if repeats.first(key, number, row):
@@ -128,7 +129,7 @@ def make_rows(source: Source, layout: Layout) -> Made:
         check_column(column, place, source.where, table)
     asked = dict.fromkeys(column for column, _ in needed)
     filled = FILLED if layout.answer is not None else FILLED - {"answer"}
-    hidden = {name: "a name that rollouts fill in" for name in table.columns if name in filled and name not in asked}
+    hidden = {name: FILLED_IN for name in table.columns if name in filled and name not in asked}
     rows: list[Row] = []
     hashed = hashlib.sha256()
     for number, cells in enumerate(table.records):

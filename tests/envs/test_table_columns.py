@@ -130,7 +130,7 @@ def test_every_column_is_there_for_rewards_under_its_own_name(folder):
 
     assert score([by_name, trl.named("trl")], [Scored(row, item)]).of(0) == {"named": 1.0, "trl": 1.0}
     assert job.reset(**row) is None and row["self"] == "me"
-    assert [notice for notice in job.notices] == [
+    assert list(job.notices) == [
         "a.csv: rewards can't read the columns 'index' (a name that rollouts fill in); rename one with columns: "
         "{another_name: index} if they should"
     ]
@@ -201,7 +201,7 @@ REPEATS = {
     # rows -> answers kept, what is said
     "contradictions": (
         [(f"p{i}", j) for j in range(2) for i in range(6)],
-        "6 rows with an earlier row's prompt and another answer left out: row 7 repeats row 1, row 8 repeats row 2, row 9 "
+        "6 rows with an earlier row's prompt and another 'answer' left out: row 7 repeats row 1, row 8 repeats row 2, row 9 "
         "repeats row 3, row 10 repeats row 4, row 11 repeats row 5, ...; keep the right one of each",
     ),
     "repetitions": (
@@ -228,7 +228,16 @@ def test_another_value_in_a_column_that_the_config_names_is_a_contradiction_too(
 
     first, second = table("a.csv", columns={"tests": "test"}).notices
 
-    assert "1 row with an earlier row's prompt and another answer or 'tests' left out: row 3 repeats row 1" in first
+    assert "1 row with an earlier row's prompt and another 'answer' or 'tests' left out: row 3 repeats row 1" in first
+    assert "1 row with an earlier row's prompt left out: row 2 repeats row 1" in second
+
+
+def test_without_answers_any_other_cell_is_a_contradiction(folder):
+    write(folder / "a.csv", "q,tests\nx,t1\n x,t1\nx,t2\n")
+
+    first, second = table("a.csv", answer=None).notices
+
+    assert "1 row with an earlier row's prompt and other cells left out: row 3 repeats row 1" in first
     assert "1 row with an earlier row's prompt left out: row 2 repeats row 1" in second
 
 
