@@ -216,6 +216,10 @@ def check_columns(reward: Reward, cases: Sequence[Case]) -> None:
 
 def check_fit(reward: Reward, env: Environment, rows: Sequence[Row]) -> None:
     """Raise BadInput where the reward asks for a column that the rows lack, or the job is no single-turn one."""
-    reward.require(list(rows[0]), type(env).__name__)
+    if missing := reward.missing(list(rows[0])):
+        raise BadInput(
+            f"reward '{reward.name}' asks for the column '{missing[0]}', which the rows of {type(env).__name__} lack (they "
+            f"have {', '.join(rows[0])})"
+        )
     if tools := [tool.__name__ for tool in tools_of(env)]:
         raise BadInput(f"{type(env).__name__} has tools ({', '.join(tools)}); the audit tries single answers only")
