@@ -90,7 +90,7 @@ class Environment:
         """
         raise NotImplementedError(f"{type(self).__name__} must say where its tasks come from: tasks(split, seed, n)")
 
-    def reset(self, **row: Any) -> str | None:
+    def reset(self, /, **row: Any) -> str | None:
         """Start one rollout on `row`; a returned text is appended to the prompt's last message."""
         return None
 
@@ -215,10 +215,10 @@ def deal(text: str, shares: Mapping[str, float]) -> str:
     return SPLITS[-1]
 
 
-def check_split(split: str) -> None:
+def check_split(split: Any) -> None:
     """Raise BadInput unless `split` is one of SPLITS."""
     if split not in SPLITS:
-        raise BadInput(f"there is no split '{split}'{nearest(split, SPLITS)} (splits: {', '.join(SPLITS)})")
+        raise BadInput(f"there is no split '{split}'{nearest(str(split), SPLITS)} (splits: {', '.join(SPLITS)})")
 
 
 def check_shares(shares: Mapping[str, float]) -> dict[str, float]:
@@ -227,6 +227,10 @@ def check_shares(shares: Mapping[str, float]) -> dict[str, float]:
     Raises:
         BadInput: an unknown split, a share out of range, or a sum other than 1.
     """
+    if not isinstance(shares, Mapping):
+        raise BadInput(
+            f"shares is {shares!r}; it should be a mapping from split to share, as in {{train: 0.7, heldout: 0.3}}"
+        )
     for name, share in shares.items():
         check_split(name)
         if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 1:

@@ -57,12 +57,10 @@ def prepare(config: RunConfig, processes: int = 1, sharded: bool = False) -> Job
     rows_of = {"train": train, "validation": validation, "heldout": env.tasks("heldout", 0, config.job.heldout_rows)}
     check_disjoint(rows_of)
     for reward in rewards:
-        missing = reward.missing(list(train[0]))
-        if missing:
-            raise BadInput(
-                f"{config.path}: reward '{reward.name}' asks for the column '{missing[0]}', which the rows of "
-                f"{config.job.environment} lack (they have {', '.join(train[0])})"
-            )
+        try:
+            reward.require(list(train[0]), config.job.environment)
+        except BadInput as error:
+            raise BadInput(f"{config.path}: {error}") from None
         if "environment" in reward.columns() and not hasattr(env, "get_reward"):
             raise BadInput(
                 f"{config.path}: reward '{reward.name}' reads the environment, and {config.job.environment} has no get_reward()"

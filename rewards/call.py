@@ -10,6 +10,7 @@ import asyncio
 import inspect
 import math
 import os
+import re
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -116,6 +117,8 @@ class Call:
     function: Callable[..., Any]
     arguments: Mapping[str, bool]
     any_column: bool
+    one_answer: bool = False
+    """Whether it reads one right answer: its `answer` is annotated as a text or a number, and not as a list too."""
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> Call:
@@ -123,7 +126,10 @@ class Call:
         parameters = inspect.signature(function).parameters.values()
         named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
         return cls(
-            function, {p.name: p.default is p.empty for p in named}, any(p.kind is p.VAR_KEYWORD for p in parameters)
+            function,
+            {p.name: p.default is p.empty for p in named},
+            any(p.kind is p.VAR_KEYWORD for p in parameters),
+            any(p.name == "answer" and _is_single(p.annotation) for p in named),
         )
 
     def __call__(self, item: Scored, given: Mapping[str, Any]) -> Any:
@@ -137,6 +143,19 @@ class Call:
             elif required or name in item.row or name in PROVIDED:
                 kwargs[name] = item.argument(name)
         return finished(self.function(**kwargs))
+
+
+def _is_single(annotation: Any) -> bool:
+    """Whether an annotation, as a type or as its text, allows single texts and numbers alone."""
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    names = set(re.findall(r"\w+", text)) - {"None", "Optional", "Union", "typing"}
+    return bool(names) and names <= {"str", "int", "float", "bool"}
+
+
+def best(values: Sequence[Value]) -> Value:
+    """What a completion earns by the best of several answers; None where none applies, a failure where one fails."""
+    failed = next((value for value in values if isinstance(value, Failure)), None)
+    return failed or max((v for v in values if v is not None and not isinstance(v, Failure)), default=None)
 
 
 _loop_lock = threading.Lock()

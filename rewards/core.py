@@ -12,8 +12,10 @@ No torch.
 
 A function may ask, by name, for any column of its row, and for `completion` (the text of the last message), `prompt`
 (messages), `messages` (the rollout's own), `completion_ids` (token ids), `stop_reason`, `environment`, and for `log_extra`
-and `log_metric`. The decorated object has TRL's batch signature, so `trl.GRPOTrainer(reward_funcs=[exact])` takes it as it
-is; and any function with TRL's signature, sync or async, is accepted wherever a reward is.
+and `log_metric`. One whose `answer` is annotated as a single text or number is asked once for each answer of a row that has
+a list of them, and the best counts. The decorated object has TRL's batch signature, so
+`trl.GRPOTrainer(reward_funcs=[exact])` takes it as it is; and any function with TRL's signature, sync or async, is accepted
+wherever a reward is.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, overload
 
-from ..configs.errors import BadInput
-from .call import BATCHED, GROUPED, PROVIDED, UNDECIDED, Call, Failure, Scored, Value, checked, finished, shown
+from ..configs.errors import BadInput, nearest
+from .call import BATCHED, GROUPED, PROVIDED, UNDECIDED, Call, Failure, Scored, Value, best, checked, finished, shown
 from .source import digest, found, source_hash, spec_of
 
 GOLDS = 256
@@ -139,6 +141,14 @@ class Reward:
         given = {*columns, *{"completion": PROVIDED, "group": GROUPED, "batch": (*BATCHED, *PROVIDED)}[self.kind]}
         return [name for name, required in self.columns().items() if required and name not in given]
 
+    def require(self, columns: Sequence[str], whose: str) -> None:
+        """Raise BadInput where this function asks for a column that rows with `columns` don't have; `whose` they are."""
+        for name in self.missing(columns):
+            raise BadInput(
+                f"reward '{self.name}' asks for the column '{name}', which the rows of {whose} lack"
+                f"{nearest(name, columns)} (they have {', '.join(columns)})"
+            )
+
     def __call__(
         self,
         *,
@@ -218,6 +228,10 @@ class Reward:
             return Failure(f"{type(error).__name__}: {error}", shown(error))
 
     def _value(self, item: Scored, part: str = "function") -> Any:
+        answer = item.row.get("answer")
+        if isinstance(answer, list) and any(call.one_answer for call in self._calls.values()):
+            values = [self._value(_with(item, {"answer": one}), part) for one in answer]
+            return UNDECIDED if any(value is UNDECIDED for value in values) else best(values)
         value = self._calls[part](item, {"gold": self._gold(item)} if self.gold is not None else {})
         return value if part == "fast" and value is UNDECIDED else checked(value, self.name)
 

@@ -37,7 +37,7 @@ class Gold:
     """Operators that are part of the answer, as in `\\int f`: an answer may hold them then, and only then."""
 
 
-def read_gold(answer: Any) -> Gold:
+def read_gold(answer: str) -> Gold:
     r"""The row's `answer`: LaTeX or plain, in dollar signs, in a box, or a worked solution that ends in `#### 42`.
 
     Raises:

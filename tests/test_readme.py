@@ -28,6 +28,7 @@ RUN_IN_FULL = (
     "docs/sandbox.md",
     "docs/audit.md",
     "docs/rollouts.md",
+    "docs/tables.md",
 )
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
