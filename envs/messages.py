@@ -27,7 +27,9 @@ def plain_messages(prompt: Any) -> list[dict[str, Any]]:
     if isinstance(prompt, str):
         return [{"role": "user", "content": prompt}]
     if isinstance(prompt, Mapping) or not isinstance(prompt, Iterable):
-        raise BadInput(f"the prompt is {_short(prompt)}; it should be a text, or a list of messages with role and content")
+        raise BadInput(
+            f"the prompt is {_short(prompt)}; it should be a text, or a list of messages with role and content"
+        )
     messages = [_plain(message, number) for number, message in enumerate(prompt, 1)]
     if not messages:
         raise BadInput("the prompt holds no message; give it at least one of the role user")

@@ -18,7 +18,7 @@ from trl.chat_template_utils import add_response_schema, parse_response
 from ..configs.errors import BadInput
 from ..envs.messages import plain_messages
 from .controls import Controls, unused
-from .template import Template, open_thought, opened_at_end
+from .template import Template, open_thought, opened_at_end, shows
 
 PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
 """For base models that come without a template: the texts, a line break after each."""
@@ -72,6 +72,11 @@ class Chat:
     def prompt_ids(self, messages: Messages, tools: Tools = ()) -> list[int]:
         """Token ids of `text(messages, tools)`: the template's control tokens are such, what the messages spell is text."""
         return self._ids_of(plain_messages(messages), tools, self.raw_prompt)
+
+    def undescribed(self, tools: Tools) -> list[str]:
+        """Names and descriptions, of `tools` and of their arguments, that the template does not show to the model."""
+        prompt = self.text([{"role": "user", "content": "-"}], tools)
+        return [text for schema in self._described(tools) for text in _descriptions(schema) if not shows(prompt, text)]
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a text in which special tokens are written out."""
@@ -221,6 +226,19 @@ class Chat:
                 self._schemas[function] = get_json_schema(tool)
             found.append(self._schemas[function])
         return found
+
+
+def _descriptions(schema: Any) -> list[str]:
+    """Every name and description in a tool's schema."""
+    found: list[str] = []
+    if isinstance(schema, Mapping):
+        found += [
+            schema[key] for key in ("name", "description") if isinstance(schema.get(key), str) and schema[key].strip()
+        ]
+        properties = schema.get("properties")
+        found += list(properties) if isinstance(properties, Mapping) else []
+    values = schema.values() if isinstance(schema, Mapping) else schema if isinstance(schema, list) else []
+    return [*found, *(text for value in values for text in _descriptions(value))]
 
 
 def end_ids(tokenizer: Any, generation_config: Any = None) -> list[int]:

@@ -34,7 +34,7 @@ class Controls:
             token.content
             for token in added
             if token.content not in special
-            and (token.content[:1] in ("<", "[") and token.content in template or _has_form(token.content))
+            and ((token.content[:1] in ("<", "[") and token.content in template) or _has_form(token.content))
         }
         self._anchor = next(iter(sorted(special)), "")
         self._special, self._every = _pattern(special), _pattern(special | notation)

@@ -48,7 +48,7 @@ class Template:
         text = self._apply(way(messages), schemas, generation)
         for number, message in enumerate(messages, 1):
             for wanted in _texts(message):
-                if not _shows(text, wanted):
+                if not shows(text, wanted):
                     raise _left_out(number, message, wanted)
         return text
 
@@ -66,9 +66,10 @@ class Template:
             missing = [(number, message, sought) for number, message, sought in wanted if sought not in text]
             if not missing:
                 return way
-            number, message, _ = missing[0]
-            real = next(iter(_texts(messages[number - 1])), "")
-            trouble = trouble or _left_out(number, message, real)
+            number, message, sought = missing[0]
+            real = messages[number - 1]
+            real_texts = dict(enumerate(_texts(real)))
+            trouble = trouble or _left_out(number, real, real_texts.get(_texts(message).index(sought), ""))
         assert trouble is not None
         raise trouble
 
@@ -76,7 +77,11 @@ class Template:
         try:
             return str(
                 self._tokenizer.apply_chat_template(
-                    messages, tools=list(schemas) or None, tokenize=False, add_generation_prompt=generation, **self._kwargs
+                    messages,
+                    tools=list(schemas) or None,
+                    tokenize=False,
+                    add_generation_prompt=generation,
+                    **self._kwargs,
                 )
             )
         except (TemplateError, TypeError, KeyError, AttributeError, ValueError) as error:
@@ -144,7 +149,7 @@ def _texts(message: Mapping[str, Any]) -> list[str]:
     content = message["content"]
     if message["role"] == "assistant":
         content = content.rpartition(_CLOSED)[2]
-    found = [content.strip(), _name(message).strip()]
+    found = [content, _name(message)]
     for function in map(_function, message.get("tool_calls") or []):
         arguments = function.get("arguments") or {}
         found.append(function["name"])
@@ -174,17 +179,21 @@ def _made_up_call(call: Mapping[str, Any], text: str) -> dict[str, Any]:
     return {**call, "function": function} if "function" in call else function
 
 
-def _shows(prompt: str, text: str) -> bool:
+def shows(prompt: str, text: str) -> bool:
     """Whether `text` is in the prompt, as it is or as JSON writes it."""
     text = text.strip()
     return text in prompt or json.dumps(text, ensure_ascii=False)[1:-1] in prompt or json.dumps(text)[1:-1] in prompt
 
 
 def _left_out(number: int, message: Mapping[str, Any], text: str) -> BadInput:
-    role = message["role"]
+    role, what = message["role"], "text of"
+    hint = (
+        "use another template" if role == "user" else "put it into a message of the role user, or use another template"
+    )
+    if text and text == _name(message):
+        what, hint = "the name in", "write it into the content"
     shown = text if len(text) <= 60 else f"{text[:57]}..."
-    hint = "use another template" if role == "user" else "put it into a message of the role user, or use another template"
-    return BadInput(f"the model's chat template leaves out text of message {number}, role {role} ({shown!r}); {hint}")
+    return BadInput(f"the model's chat template leaves out {what} message {number}, role {role} ({shown!r}); {hint}")
 
 
 def open_thought(text: str) -> str:

@@ -140,7 +140,7 @@ def load_model(config: RunConfig, path: str, key: str = "model_name_or_path") ->
 def load_chat(config: RunConfig, path: str) -> Chat:
     """The tokenizer behind `path`, and the way the config renders prompts with it."""
     tokenizer = _from_pretrained(AutoTokenizer, config, path)
-    return Chat(tokenizer, _template_kwargs(config))
+    return Chat(tokenizer, _template_kwargs(config), config.job.raw_prompt)
 
 
 def tokens_of(config: RunConfig, path: str) -> dict[str, int] | None:
