@@ -6,6 +6,7 @@ the split and the row.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from trl.chat_template_utils import supports_tool_calling
@@ -14,6 +15,9 @@ from ..configs import BadInput
 from ..envs.core import Environment, Limits, Row, tools_of
 from ..envs.messages import plain_messages
 from ..rollouts.chat import Chat
+
+SLACK = 16
+"""Tokens by which the same descriptions of tools may differ in length from prompt to prompt: where they meet its text."""
 
 
 def check_tokenizer(chat: Chat, vocabulary: int | None, name: str) -> None:
@@ -69,7 +73,7 @@ def check_tools(chat: Chat, env: Environment, limits: Limits, name: str) -> None
 def check_prompts(
     chat: Chat, env: Environment, rows_of: Mapping[str, Sequence[Row]], room: int, context: int | None, vocabulary: int | None
 ) -> int:  # fmt: skip
-    """Render and tokenise every prompt; returns the tokens of the longest.
+    """Render and tokenise every prompt; returns the tokens of the longest (in a job with tools to within a few).
 
     Args:
         rows_of: split -> the rows that are used of it.
@@ -83,20 +87,28 @@ def check_prompts(
     """
     tools, longest = tools_of(env), 0
     resets = getattr(type(env), "reset", Environment.reset) is not Environment.reset
+    described: dict[tuple[str, ...], int] = {}  # roles -> tokens that the tools' descriptions add
     for split, rows in rows_of.items():
         for number, row in enumerate(rows):
             at = f"{split} row {row.get('index', number)} (item {row['item']})"
             try:
                 messages = plain_messages(row["prompt"])
-                ids = chat.prompt_ids(messages, tools)
+                ids = chat.prompt_ids(messages)
+                length = len(ids)
+                if tools:  # to write their descriptions takes long, and they are the same in each prompt
+                    roles = tuple(message["role"] for message in messages)
+                    if roles not in described or length + described[roles] + SLACK + room > (context or math.inf):
+                        ids = chat.prompt_ids(messages, tools)
+                        described[roles] = len(ids) - length
+                    length += described[roles]
             except BadInput as error:
                 raise BadInput(f"{at}: {error}") from None
             # What `reset` returns is added to the prompt, and may be all of it.
             if not ids or (not resets and not any(message["content"].strip() for message in messages)):
                 raise BadInput(f"{at}: the prompt is empty; give it a text or remove the row")
-            if context is not None and len(ids) + room > context:
+            if context is not None and length + room > context:
                 raise BadInput(
-                    f"{at}: the prompt has {len(ids)} tokens; with {room} for the completion (max_completion_length) that is "
+                    f"{at}: the prompt has {length} tokens; with {room} for the completion (max_completion_length) that is "
                     f"more than the model's context of {context}: shorten one of them"
                 )
             if vocabulary is not None and max(ids) >= vocabulary:
@@ -104,5 +116,5 @@ def check_prompts(
                     f"{at}: the prompt has the token {max(ids)} and the model has embeddings for {vocabulary} tokens; use the "
                     "tokenizer that belongs to the model"
                 )
-            longest = max(longest, len(ids))
+            longest = max(longest, length)
     return longest
