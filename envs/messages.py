@@ -77,8 +77,11 @@ def _joined(content: Any, at: str) -> str:
 def _check_calls(calls: Any, at: str) -> None:
     for call in calls if isinstance(calls, list | tuple) else [None]:
         function = call.get("function", call) if isinstance(call, Mapping) else None
-        named = isinstance(function, Mapping) and isinstance(function.get("name"), str)
-        if not named or not isinstance(function.get("arguments", {}), Mapping | str):
+        if (
+            not isinstance(function, Mapping)
+            or not isinstance(function.get("name"), str)
+            or not isinstance(function.get("arguments", {}), Mapping | str)
+        ):
             raise BadInput(
                 f"{at} has the tool_calls {_short(calls)}; they should be a list of "
                 "{'type': 'function', 'function': {'name': ..., 'arguments': {...}}}"

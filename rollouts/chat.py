@@ -17,7 +17,7 @@ from trl.chat_template_utils import add_response_schema, parse_response
 
 from ..configs.errors import BadInput
 from ..envs.messages import plain_messages
-from .controls import Controls, unused
+from .controls import THOUGHT, Controls, unused
 from .template import Template, open_thought, opened_at_end, shows
 
 PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
@@ -27,7 +27,6 @@ Messages = list[dict[str, Any]]
 Tools = Sequence[Callable[..., Any]]
 """Functions with types and Google docstrings, whose schema the template renders."""
 
-_THOUGHT = ("<think>", "</think>")
 _TAIL = 16
 """Tokens: the `<think>` with which a template opens a thought is among the prompt's last ones."""
 
@@ -53,7 +52,7 @@ class Chat:
         self.raw_prompt = raw_prompt
         self._template, self._controls = Template(tokenizer, template_kwargs or {}), Controls(tokenizer)
         special = set(tokenizer.all_special_ids)
-        marks = set(tokenizer.convert_tokens_to_ids(list(_THOUGHT))) & special
+        marks = set(tokenizer.convert_tokens_to_ids(list(THOUGHT))) & special
         self._unread = special - marks if marks else None  # the tags of a thought are read where they are special too
         self._before_reply: dict[str, list[int]] = {}
         self._compiled: tuple[Any, Any] | None = None
@@ -84,7 +83,7 @@ class Chat:
 
     def text_ids(self, text: str) -> list[int]:
         """Token ids of a text from outside, in which nothing is a control token."""
-        (mark,) = unused([text])
+        mark = unused([text])
         return self._controls.ids(self._controls.marked(text, mark), mark)
 
     def answer(self, completion_ids: Sequence[int]) -> str:
@@ -110,7 +109,11 @@ class Chat:
             ) from error
 
     def message(
-        self, completion_ids: Sequence[int], prefix_ids: Sequence[int], tools: Tools = (), before: Messages = ()
+        self,
+        completion_ids: Sequence[int],
+        prefix_ids: Sequence[int],
+        tools: Tools = (),
+        before: Sequence[dict[str, Any]] = (),
     ) -> dict[str, Any]:
         """A completion as an assistant's message, with `tool_calls` where it makes any; plain text where it can't be read.
 
@@ -121,7 +124,9 @@ class Chat:
             prefix_ids: everything that came before the completion.
             before: the messages that came before it; a last one of an assistant is what the completion goes on with.
         """
-        text = self.opened(prefix_ids, before) + self.answer(completion_ids)
+        text, begun = self.opened(prefix_ids, before) + self.answer(completion_ids), ""
+        if before and before[-1]["role"] == "assistant":
+            begun = before[-1]["content"].strip()
         if not tools:
             return {"role": "assistant", "content": text}
         end, start = self.tokenizer.eos_token_id, len(prefix_ids)
@@ -135,11 +140,13 @@ class Chat:
             calls = bool(read.get("tool_calls")) and bool(closed)
             space = rest[: len(rest) - len(rest.lstrip())]
             read["content"] = head + closed + space + read["content"] if calls else text
+        elif begun:  # the reader takes what the completion goes on with for a part of it
+            read["content"] = read["content"].removeprefix(begun) if read.get("tool_calls") else text
         elif thought:
             read["content"] = f"<think>\n{thought}\n</think>\n\n{read['content']}"
         return read
 
-    def opened(self, prefix_ids: Sequence[int], before: Messages = ()) -> str:
+    def opened(self, prefix_ids: Sequence[int], before: Sequence[dict[str, Any]] = ()) -> str:
         """The thought in whose midst a completion begins, from its `<think>` on; nothing where none is open."""
         if before and before[-1]["role"] == "assistant" and (thought := open_thought(str(before[-1]["content"]))):
             return thought
@@ -187,7 +194,7 @@ class Chat:
         schemas = self._described(tools)
         if raw:
             return self._controls.ids(self._rendered(messages, schemas, generation))
-        (mark,) = unused([str(m) for m in messages] + [str(s) for s in schemas])
+        mark = unused([messages, schemas])
         safe = [
             {**self._controls.marked(m, mark), "role": m["role"], "content": self._controls.marked(m["content"], mark, m["role"])}
             for m in messages
@@ -202,7 +209,7 @@ class Chat:
         if open_thought(text):  # a template would close the thoughts of a turn that it is given
             head = self._template.render(messages[:-1], schemas)
             return head.removesuffix(opened_at_end(head)) + text
-        (end,) = unused([str(m) for m in messages])
+        end = unused(messages)
         # With a last character that is no white space, a template that strips its texts leaves this one's end alone.
         whole = self._template.render([*messages[:-1], {**last, "content": text + end}], schemas, generation=False)
         return whole[: whole.rindex(end)]

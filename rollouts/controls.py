@@ -9,10 +9,12 @@ rendered prompt is tokenised in pieces, divided at the marks, so that no piece h
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+THOUGHT = ("<think>", "</think>")
 _FORMS = (("<|", "|>"), ("<\uff5c", "\uff5c>"))
 """How control tokens are written that a tokenizer doesn't call special: Qwen's `<|fim_prefix|>`, DeepSeek's with wide bars."""
 _MARKS = range(0xE000, 0xF900)
@@ -30,12 +32,7 @@ class Controls:
         self._tokenizer, template = tokenizer, str(tokenizer.chat_template)
         added = list(tokenizer.added_tokens_decoder.values())
         special = {*(token.content for token in added if token.special), *tokenizer.all_special_tokens}
-        notation = {
-            token.content
-            for token in added
-            if token.content not in special
-            and ((token.content[:1] in ("<", "[") and token.content in template) or _has_form(token.content))
-        }
+        notation = {token.content for token in added if _is_notation(token.content, template)} - special
         self._anchor = next(iter(sorted(special)), "")
         self._special, self._every = _pattern(special), _pattern(special | notation)
 
@@ -62,14 +59,15 @@ class Controls:
         return list(self._tokenizer.encode(text, add_special_tokens=False))
 
 
-def unused(texts: Sequence[str], count: int = 1) -> list[str]:
-    """`count` characters that none of `texts` holds."""
-    blob = "".join(texts)
-    free = (character for character in map(chr, _MARKS) if character not in blob)
-    return [next(free) for _ in range(count)]
+def unused(values: Sequence[Any]) -> str:
+    """A character that no text in `values` holds, however deep in mappings and lists."""
+    held = json.dumps(values, ensure_ascii=False, default=str)
+    return next(character for character in map(chr, _MARKS) if character not in held)
 
 
-def _has_form(token: str) -> bool:
+def _is_notation(token: str, template: str) -> bool:
+    if token in THOUGHT or (token[:1] in ("<", "[") and token in template):
+        return True
     return any(token.startswith(start) and token.endswith(end) for start, end in _FORMS)
 
 

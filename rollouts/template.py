@@ -136,7 +136,8 @@ def _shape(message: Mapping[str, Any]) -> Any:
 
 
 def _function(call: Mapping[str, Any]) -> Mapping[str, Any]:
-    return call.get("function", call)  # type: ignore[no-any-return]
+    function: Mapping[str, Any] = call.get("function", call)
+    return function
 
 
 def _name(message: Mapping[str, Any]) -> str:
