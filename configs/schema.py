@@ -38,6 +38,8 @@ class JobConfig:
     """How it is learned where the command doesn't say: `grpo` (where not given), `ppo`, `sft`."""
     folder: str | None = None
     """Where relative paths are looked for; the folder of the file where not given."""
+    raw_prompt: bool = False
+    """Control tokens that a prompt's text spells are control tokens, for templates written by hand into the prompt; else text."""
     train_rows: int | None = None
     """How many training tasks to use; all where not given."""
     validation_rows: int = 256

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..configs.errors import BadInput, nearest
+from .messages import plain_messages
 
 Row = dict[str, Any]
 """One task: `prompt` (messages), `item` (hash of its content), and the columns that rewards ask for by name."""
@@ -149,9 +150,10 @@ class Splitter(Environment):
 
     def finished(self, row: Row, index: int) -> Row:
         """`row` as rewards and records see it: messages for a prompt, `item` and `index` filled in."""
-        prompt = row["prompt"]
-        if isinstance(prompt, str):
-            prompt = [{"role": "user", "content": prompt}]
+        try:
+            prompt = plain_messages(row["prompt"])
+        except BadInput as error:
+            raise BadInput(f"{type(self).__name__}, row {index}: {error}") from None
         if self.system_prompt and prompt[0]["role"] != "system":
             prompt = [{"role": "system", "content": self.system_prompt}, *prompt]
         return {**row, "prompt": prompt, "item": digest(self.key(row)), "index": index}

@@ -36,6 +36,7 @@ from ..trainers.estimate import (
 )  # fmt: skip
 from ..trainers.models import base_path, load_chat, model_shape
 from ..trainers.ppo_config import PPOConfig
+from ..trainers.run_folder import RunFolder
 from ..trainers.tensors import reused
 from .floors import matmul_speed
 from .launch import Shape as LaunchShape
@@ -54,16 +55,17 @@ def report(config: RunConfig) -> str:
         BadInput: whatever a run would refuse before its first step.
     """
     launch = find_shape(config.job.accelerate)
+    RunFolder(config.output).check(config)
     here, notes = _planned(config)
     job = prepare(here, launch.processes, launch.sharded)
     path = base_path(config, job.env)
     chat = load_chat(config, path)
     args = here.arguments()
     model = model_shape(config, path)
-    check_model(here, args, job, model, chat)
+    longest = check_model(here, args, job, model, chat)
     critic = _critic(config, args, path, chat) if config.recipe == "ppo" and isinstance(args, PPOConfig) else None
     shape = _shape(model, config.lora, str(config.path))
-    batch = _batch(config, args, job, launch.processes, _longest(chat, job))
+    batch = _batch(config, args, job, launch.processes, longest)
     precision = _precision(config, args)
     shards = launch.processes if launch.sharded else 1
     need = memory(shape, batch, precision, args.gradient_checkpointing, shards, critic)
@@ -96,11 +98,6 @@ def _planned(config: RunConfig) -> tuple[RunConfig, list[str]]:
         f"this machine shows no GPU, and {keys} needs one: the time is this CPU's, and training would be refused here"
     )
     return replace(config, trainer={**config.trainer, "use_cpu": True}), [note]
-
-
-def _longest(chat: Any, job: Job) -> int:
-    tools = tools_of(job.env)
-    return max(len(chat.prompt_ids(row["prompt"], tools)) for row in [*job.train[:1024], *job.validation])
 
 
 def _shape(model: Any, lora: LoraConfig, where: str) -> Shape:

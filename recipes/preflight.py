@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from trl import GRPOConfig
-from trl.chat_template_utils import supports_tool_calling
 
 from ..configs import BadInput
 from ..envs.core import Environment, Row, check_disjoint, tools_of
@@ -18,6 +17,7 @@ from ..trainers.engines import check_engine
 from ..trainers.models import nano_options
 from ..trainers.ppo_config import NOT_SHARDED
 from ..trainers.rolling import context_length
+from .prompt_checks import check_prompts, check_tokenizer, check_tools
 
 
 @dataclass
@@ -30,6 +30,12 @@ class Job:
     quality: str
     train: list[Row]
     validation: list[Row]
+    heldout: list[Row]
+
+    @property
+    def splits(self) -> dict[str, list[Row]]:
+        """Split -> the rows that are used of it."""
+        return {"train": self.train, "validation": self.validation, "heldout": self.heldout}
 
 
 def prepare(config: RunConfig, processes: int = 1, sharded: bool = False) -> Job:
@@ -54,8 +60,9 @@ def prepare(config: RunConfig, processes: int = 1, sharded: bool = False) -> Job
         raise BadInput(f"{config.path}: {config.job.environment} has no training tasks; give 'train' a share above 0")
     if not validation and config.job.validate_every:
         raise BadInput(f"{config.path}: no validation tasks; give that split a share above 0, or set validate_every: 0")
-    rows_of = {"train": train, "validation": validation, "heldout": env.tasks("heldout", 0, config.job.heldout_rows)}
-    check_disjoint(rows_of)
+    heldout = env.tasks("heldout", 0, config.job.heldout_rows)
+    job = Job(env, Executor(rewards, config.job.max_error_rate), quality, train, validation, heldout)
+    check_disjoint(job.splits)
     for reward in rewards:
         try:
             reward.require(list(train[0]), config.job.environment)
@@ -68,7 +75,7 @@ def prepare(config: RunConfig, processes: int = 1, sharded: bool = False) -> Job
         check_gold(reward, env, train[:4], config)
     if any(key in train[0] for key in ("image", "images")):
         raise BadInput(f"{config.path}: the rows hold images; this version rolls out text jobs only")
-    return Job(env, Executor(rewards, config.job.max_error_rate), quality, train, validation)
+    return job
 
 
 def check_gold(reward: Reward, env: Environment, rows: list[Row], config: RunConfig) -> None:
@@ -106,8 +113,14 @@ def check_batch(config: RunConfig, processes: int) -> None:
     config.arguments()
 
 
-def check_model(config: RunConfig, args: Any, job: Job, model: Any, chat: Chat) -> None:
+def check_model(config: RunConfig, args: Any, job: Job, model: Any, chat: Chat) -> int:
     """What only the model and its tokenizer can tell: enough tasks for a step, prompts that fit, tools it can call.
+
+    Args:
+        model: the base, or its shape on the meta device.
+
+    Returns:
+        Tokens of the longest prompt of any split.
 
     Raises:
         BadInput: one of them does not hold.
@@ -118,19 +131,15 @@ def check_model(config: RunConfig, args: Any, job: Job, model: Any, chat: Chat) 
             f"{config.path}: a step draws {prompts_a_step} prompts and there are {len(job.train)} training tasks; lower "
             "per_device_train_batch_size or steps_per_generation, or raise num_generations"
         )
-    functions = tools_of(job.env)
-    longest = max(len(chat.prompt_ids(row["prompt"], functions)) for row in [*job.train[:1024], *job.validation])
     context = context_length(model.config)
-    if context is not None and longest + (1 if functions else args.max_completion_length) > context:
-        raise BadInput(
-            f"{config.path}: prompts have up to {longest} tokens; with max_completion_length "
-            f"{args.max_completion_length} that is more than the model's context of {context}: shorten one of them"
-        )
-    tools = [tool.__name__ for tool in functions]
-    if tools and not supports_tool_calling(chat.tokenizer):
-        raise BadInput(
-            f"{config.path}: {config.job.environment} has tools ({', '.join(tools)}) and the chat template of "
-            f"{config.model.model_name_or_path} can't call tools; use a model whose template can"
-        )
-    if tools:
-        chat.learn_to_parse()
+    if args.use_vllm and args.vllm_max_model_length:
+        context = min(context or args.vllm_max_model_length, args.vllm_max_model_length)
+    embedding, name = model.get_input_embeddings(), str(config.model.model_name_or_path)
+    vocabulary = getattr(embedding, "num_embeddings", None)
+    room = 1 if tools_of(job.env) else args.max_completion_length
+    try:
+        check_tokenizer(chat, vocabulary, name)
+        check_tools(chat, job.env, config.limits(job.env), name)
+        return check_prompts(chat, job.env, job.splits, room, context, vocabulary)
+    except BadInput as error:
+        raise BadInput(f"{config.path}: {error}") from None

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..envs.core import Environment, Row, tools_of
+from ..envs.core import Environment, Row
 from ..evals.measure import measure
 from ..rewards.executor import Executor
 from ..rollouts.chat import Chat, end_ids
@@ -21,6 +21,8 @@ from ..rollouts.transformers_engine import TransformersEngine
 from ..trainers.config import RunConfig, load_config
 from ..trainers.models import load_base
 from ..trainers.rolling import context_length
+from .launch import find_shape
+from .preflight import check_model, prepare
 
 
 @dataclass(frozen=True)
@@ -57,18 +59,17 @@ def try_job(job: str, n: int = 4, split: str = "train", **overrides: Any) -> lis
         BadInput: the job, its environment, rewards or model can't be used.
     """
     config = load_config(job, overrides)
-    env, rewards = config.environment(), config.rewards()
-    args = config.arguments()
+    shape = find_shape(config.job.accelerate)
+    checked = prepare(config, shape.processes, shape.sharded)
+    env, executor, args = checked.env, checked.executor, config.arguments()
     rows = env.tasks(split, config.seed, n)
     model, chat, _ = load_base(config, env)
+    check_model(config, args, checked, model, chat)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     engine = TransformersEngine(model, chat.tokenizer.pad_token_id, end_ids(chat.tokenizer, model.generation_config))
     sampling = Sampling(
         config.max_tokens, args.temperature, args.top_p, args.top_k or 0, args.min_p or 0.0
     )  # fmt: skip
-    if tools_of(env):
-        chat.learn_to_parse()
-    executor = Executor(rewards)
     rollouts = measure(
         engine, chat, Pool(env), rows, executor, config.quality(), sampling,
         Batch(config.name, 0, split, config.seed), context=context_length(model.config), limits=config.limits(env),

@@ -74,13 +74,16 @@ def think(completion: str, opened: bool = False) -> float:
     """1 where one closed `<think>` block that is not blank comes first and an answer that is not blank follows; else 0.
 
     Args:
-        completion: begins with `<think>`, white space aside.
-        opened: whether the prompt has opened the block already, as some chat templates do.
+        completion: begins with `<think>`, white space aside. A rollout's does wherever there is a thought, also where the chat
+            template has opened the block in the prompt, and with tools as without.
+        opened: the first `<think>` may be missing, as in texts from elsewhere whose prompt held it.
 
     Source: the format reward of DeepSeek-R1 (DeepSeek-AI 2025, arXiv 2501.12948); TRL's `think_format_reward` is looser.
     Known ways of being gamed: any two words, one in the block and one behind it; pay it as a gate.
     """
-    text = f"<think>{completion}" if opened else completion.lstrip()
+    text = completion.lstrip()
+    if opened and not text.startswith("<think>"):
+        text = f"<think>{text}"
     if not text.startswith("<think>") or text.count("<think>") != 1 or text.count("</think>") != 1:
         return 0.0
     thought, _, answer = text.removeprefix("<think>").partition("</think>")
@@ -130,6 +133,6 @@ CASES = {
                 "<think>a</think>b</think>c", "<think>" * 10_000,
             ],
         ),
-        Case({"opened": True}, right=["hm</think>42"], wrong=["<think>hm</think>42", "42", "</think>42", "hm</think>"]),
+        Case({"opened": True}, right=["hm</think>42", "<think>hm</think>42"], wrong=["42", "</think>42", "hm</think>"]),
     ],
 }  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..configs.errors import BadInput
 from ..envs.core import Environment, EnvironmentFailed, Limits, Row, pays_steps, tools_of
+from ..envs.messages import plain_messages
 from .chat import Chat
 from .engine import Completion, Engine, Request, Sampling
 from .record import Rollout, StopReason
@@ -113,10 +114,7 @@ class Play:
         rollout.completion_ids += completion.ids
         rollout.logprobs += completion.logprobs
         rollout.env_mask += [1] * len(completion.ids)
-        message: dict[str, Any] = (
-            self.chat.message(completion.ids, before, tools) if tools
-            else {"role": "assistant", "content": self.chat.answer(completion.ids)}
-        )  # fmt: skip
+        message = self.chat.message(completion.ids, before, tools, rollout.messages)
         rollout.messages.append(message)
         return message
 
@@ -158,8 +156,8 @@ class Play:
 def opening(env: Environment, row: Row) -> list[dict[str, Any]]:
     """The messages a rollout starts from: the row's prompt, and what `reset` adds to its last message."""
     env.done = False
-    messages = [dict(message) for message in row["prompt"]]
+    messages = plain_messages(row["prompt"])
     observation = env.reset(**row)
     if observation is not None:
-        messages[-1]["content"] = str(messages[-1]["content"]) + observation
+        messages[-1]["content"] += observation
     return messages

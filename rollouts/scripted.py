@@ -32,7 +32,10 @@ class ScriptedEngine:
 
     async def complete(self, request: Request, sampling: Sampling) -> Completion:
         """See `Engine.complete`."""
-        ids = [*self.chat.ids(self.script(request)), self.chat.tokenizer.eos_token_id]
+        text = self.script(request)
+        if "</think>" not in text and self.chat.opened(request.prompt_ids, list(request.messages)):
+            text = f"\n</think>\n\n{text}"  # a script that doesn't think answers all the same
+        ids = [*self.chat.ids(text), self.chat.tokenizer.eos_token_id]
         reason = StopReason.EOS if len(ids) <= sampling.max_tokens else StopReason.LENGTH
         ids = ids[: sampling.max_tokens]
         return Completion(ids, [0.0] * len(ids), reason)

@@ -134,7 +134,7 @@ def cut(text: str, most: int, chat: Chat) -> str:
     """`text` with at most `most` tokens of its own; what was cut off is said."""
     if len(text.encode("utf-8", "surrogatepass")) <= most:  # a token has at least one byte
         return text
-    ids = chat.ids(text)
+    ids = chat.text_ids(text)
     if len(ids) <= most:
         return text
-    return f"{chat.answer(ids[:most])}\n[cut: {most} of {len(ids)} tokens]"
+    return f"{chat.tokenizer.decode(ids[:most])}\n[cut: {most} of {len(ids)} tokens]"

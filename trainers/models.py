@@ -142,10 +142,9 @@ def load_chat(config: RunConfig, path: str) -> Chat:
     tokenizer = _from_pretrained(AutoTokenizer, config, path)
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if type(getattr(backend, "model", None)).__name__ == "BPE":
-        tokenizer.clean_up_tokenization_spaces = (
-            False  # where a tokenizer asks for it, transformers ignores it with a warning
-        )
-    return Chat(tokenizer, _template_kwargs(config))
+        # Where a tokenizer asks for it, transformers ignores it with a warning.
+        tokenizer.clean_up_tokenization_spaces = False
+    return Chat(tokenizer, _template_kwargs(config), config.job.raw_prompt)
 
 
 def tokens_of(config: RunConfig, path: str) -> dict[str, int] | None:

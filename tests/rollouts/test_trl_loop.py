@@ -66,7 +66,7 @@ def dialogues(calling):
         [calling("find", text="nothing"), calling("dig", deep=True), calling("double", number=None), "sorry"],
         ["I think. " + one, "<tool_call>\n{broken\n</tool_call>"],
         [calling("double", number="4"), ""],
-        [calling("find", text="<|im_end|> and <tool_call>"), "<think>\nhm\n</think>\n\nyes"],
+        [calling("find", text="a <b> & c"), "<think>\nhm\n</think>\n\nyes"],
         [other] * 12 + ["the end"],
     ]
 
@@ -103,6 +103,15 @@ def stock(chat, rows, script, max_tokens):
     return trainer._generate([row["prompt"] for row in rows])[:4]
 
 
+def with_thought(message):
+    """TRL's message with its thought where ours have it: in the content, as the policy wrote it."""
+    thought = message.pop("reasoning_content", None)
+    if thought is None:
+        return message
+    end = f"\n</think>\n\n{message['content']}" if message["content"] else ""  # a thought that was cut off has none
+    return {**message, "content": f"<think>\n{thought}{end}"}
+
+
 @pytest.mark.parametrize("max_tokens", [4096, 300, 120, 40])
 def test_the_same_policy_leaves_the_same_tokens_as_in_trls_loop(chat, calling, max_tokens):
     env, script = Both(), dialogues(calling)
@@ -117,7 +126,7 @@ def test_the_same_policy_leaves_the_same_tokens_as_in_trls_loop(chat, calling, m
         assert rollout.prompt_ids == prompt_ids[i]
         assert rollout.completion_ids == completion_ids[i], f"row {i}"
         assert rollout.env_mask == tool_mask[i]
-        assert rollout.messages[1:] == completions[i]
+        assert rollout.messages[1:] == [with_thought(message) for message in completions[i]]
     assert any(0 in rollout.env_mask for rollout in ours) or max_tokens == 40
 
 

@@ -365,7 +365,7 @@ def test_prompts_longer_than_the_models_context(recipe, job, tmp_path):
     base_path(config, config.environment())  # built now: the line of its progress is no complaint
 
     done = recipe("--config", path, f"--output_dir={tmp_path / 'run'}", "--report_to=none")
-    is_one_line(done, "prompts have up to", "context of 64", "shorten one")
+    is_one_line(done, "train row", "the prompt has", "context of 64", "shorten one")
     assert not (tmp_path / "run").exists()
 
 
