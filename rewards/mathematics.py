@@ -1,6 +1,6 @@
 r"""Mathematical answers: exact fractions decide most of them inline, math-verify the rest in a worker that can be killed.
 
-Always true here: one answer is read, the last one, and after the last `</think>`; a completion that makes the checker run out
+Invariants: one answer is read, the last one, and after the last `</think>`; a completion that makes the checker run out
 of time earns 0, a gold answer that does is an error of the data.
 
     from journeyman.rewards.mathematics import mathematics
@@ -35,6 +35,8 @@ class Gold:
     number: rational.Number | None
     undone: frozenset[str]
     """Operators that are part of the answer, as in `\\int f`: an answer may hold them then, and only then."""
+    allowed: tuple[bool, bool, bool]
+    """Whether it lists several, has digits apart, and denies something; what an answer does that it does not is wrong."""
 
 
 def read_gold(answer: Any) -> Gold:
@@ -55,7 +57,11 @@ def read_gold(answer: Any) -> Gold:
         raise BadInput(
             f"the column 'answer' holds {given[:80]!r}, which {reason}; leave the row out or shorten its answer"
         )
-    return Gold(text, symbolic.plain(text), number, frozenset(bounds.UNDONE.findall(text)))
+    return Gold(text, symbolic.plain(text), number, frozenset(bounds.UNDONE.findall(text)), _manner(text))
+
+
+def _manner(text: str) -> tuple[bool, bool, bool]:
+    return symbolic.several(text), symbolic.apart(text), symbolic.denies(text)
 
 
 def decide(completion: str, gold: Gold) -> Any:
@@ -74,7 +80,10 @@ def decide(completion: str, gold: Gold) -> Any:
     if symbolic.plain(answer) == gold.plain:
         return 1.0
     undone = frozenset(bounds.UNDONE.findall(answer)) - gold.undone
-    return 0.0 if undone or not answer or bounds.refused(answer) else UNDECIDED
+    if undone or not answer or bounds.refused(answer):
+        return 0.0
+    wrong = any(has and not may for has, may in zip(_manner(answer), gold.allowed, strict=True))
+    return 0.0 if wrong else UNDECIDED
 
 
 @reward(isolated=True, fast=decide, gold=read_gold, timeout=2.0, overrun=0.0, memory_mb=1024)

@@ -37,7 +37,6 @@ TABLE = [
     (exact, "<think>42</think>41", {"answer": "42"}, 0.0),
     (label, "STRASSE", {"answer": "straße"}, 1.0),
     (number, "none", {"answer": "42"}, 0.0),
-    (number, "#### nan", {"answer": "#### nan"}, 0.0),
     (number, "#### inf", {"answer": "42"}, 0.0),
     (number, "1 2 3 4 42", {"answer": "42"}, 1.0),
     (f1, "the cat sat", {"answer": "a cat sat down"}, 0.8),
