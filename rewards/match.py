@@ -18,10 +18,11 @@ from ..configs.errors import BadInput
 from .cases import Case
 from .core import reward
 from .numbers import last, spelled
-from .text import after_thinking, extractor, hash_answer
+from .text import after_thinking, composed, extractor, hash_answer
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
+_UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
 _AROUND_UNITS = " \t\r\n.,;:"
 
 
@@ -34,21 +35,34 @@ class _Gold(NamedTuple):
 def exact(completion: str, answer: str, extraction: str = "strip") -> float:
     """1 where the extracted answer is the row's `answer` to the letter, else 0.
 
+    A letter with an accent is the same whether it is written as one character or as two (Unicode's canonical equivalence).
+
     Source: the exact match of closed-form question answering, without any normalisation.
     Known ways of being gamed: none beyond guessing; the extractors return one answer, never several.
     """
-    return float(extractor(extraction)(completion) == str(answer).strip())
+    found = extractor(extraction)(completion)
+    return float(found is not None and composed(found) == composed(str(answer).strip()))
 
 
 @reward
 def label(completion: str, answer: str, extraction: str = "first_line") -> float:
     """1 where the extracted label is the row's, upper and lower case alike, else 0.
 
+    Compared without case (`STRASSE` is `straße`; the Turkish dotless i is no i), with any white space as one space, without the
+    characters that are never seen (soft hyphen, byte-order mark, zero-width space), and with composed and decomposed accents
+    alike. Other forms of a letter, such as full-width ones, and curly quotation marks are other characters.
+
     Source: the accuracy of text classification.
     Known ways of being gamed: guessing earns each label's share, so one frequent label makes a constant worth much.
     """
     found = extractor(extraction)(completion)
-    return float(found is not None and found.casefold() == str(answer).strip().casefold())
+    return float(found is not None and _caseless(found) == _caseless(str(answer)))
+
+
+def _caseless(text: str) -> str:
+    """Unicode's canonical caseless form (Unicode 17, D145), and one kind of white space."""
+    text = composed(composed(text.translate(_UNSEEN), "NFD").casefold(), "NFD")
+    return " ".join(text.split())
 
 
 @reward
@@ -101,7 +115,7 @@ def f1(completion: str, answer: str | Sequence[str], extraction: str = "strip") 
 
 def _words(text: object) -> list[str]:
     """The words that SQuAD counts."""
-    return _ARTICLES.sub(" ", str(text).lower().translate(_PUNCTUATION)).split()
+    return _ARTICLES.sub(" ", composed(str(text)).lower().translate(_PUNCTUATION)).split()
 
 
 def _overlap(found: list[str], gold: list[str]) -> float:

@@ -6,7 +6,9 @@ Each extractor takes the completion and returns the answer, or None where there 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
+from typing import Literal
 
 from ..configs.errors import BadInput, nearest
 from . import numbers
@@ -17,6 +19,8 @@ LONGEST_BOX = 10_000
 TAIL, LONGEST_LINE = 2000, 500
 """Characters from the end in which an answer without a box is looked for, and of the line that holds it."""
 
+MOST_ACCENTS = 30
+"""On one letter."""
 NEAR = 60
 """Characters before an answer in which a word that denies it is looked for."""
 
@@ -49,6 +53,17 @@ def after_thinking(text: str) -> str:
     """What follows the last `</think>`; an unclosed `<think>` hides everything after it."""
     text = text[text.rfind("</think>") + len("</think>") :] if "</think>" in text else text
     return text[: text.find("<think>")] if "<think>" in text else text
+
+
+def composed(text: str, form: Literal["NFC", "NFD"] = "NFC") -> str:
+    """`text` in the one spelling of all that Unicode holds to be the same text, with accents composed (or decomposed).
+
+    A text with over 30 accents on one letter stays as it is: no language has them (UAX #15, Stream-Safe Text Format), and sorting
+    them takes quadratic time.
+    """
+    if text.isascii() or "1" * (MOST_ACCENTS + 1) in "".join("1" if unicodedata.combining(c) else "0" for c in text):
+        return text
+    return unicodedata.normalize(form, text)
 
 
 def strip(text: str) -> str | None:
