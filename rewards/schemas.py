@@ -25,8 +25,8 @@ _LIBRARY = ("date", "email", "idn-email", "ipv4", "ipv6", "regex", "uuid")
 """Formats that jsonschema checks without further packages."""
 _NOTES = frozenset(
     ["$id", "id", "$schema", "$anchor", "$dynamicAnchor", "$recursiveAnchor", "$comment", "$vocabulary", "$defs", "definitions",
-     "title", "description", "default", "example", "examples", "deprecated", "readOnly", "writeOnly", "then", "else", "minContains",
-     "maxContains", "exclusiveMinimum", "exclusiveMaximum"]
+     "title", "description", "default", "example", "examples", "deprecated", "readOnly", "writeOnly", "then", "else",
+     "minContains", "maxContains", "exclusiveMinimum", "exclusiveMaximum"]
 )  # fmt: skip
 """Keywords that say nothing about a value, or are read with another one."""
 _MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})

@@ -29,7 +29,10 @@ _OPENING = re.compile(r"\\f?box(?:ed)?[ \t\n]{0,8}\{")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _ANCHOR = re.compile(r"####|\banswer\b(?:[ ]is\b|[ ]?[:=])[ ]?:?", re.IGNORECASE)
 _FORMULA = re.compile(r"(?<!\\)\$([^$\n]{1,400})(?<!\\)\$|\\\(([^\n]{1,400}?)\\\)|\\\[([^\n]{1,400}?)\\\]")
-_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}[ ,][^\d]{0,40}[\d\\]|\d[^\d]{0,3}[ ][A-Za-z]{2,}[ ][A-Za-z]")
+_WORDS = re.compile(
+    rf"(?<![\\A-Za-z])[A-Za-z]{{2,}}[ ,][^\d]{{0,40}}[\d\\{''.join(numbers.VULGAR)}]"
+    r"|\d[^\d]{0,3}[ ][A-Za-z]{2,}[ ][A-Za-z]"
+)
 _DENIAL = re.compile(
     r"(?:\b(?:not|never|cannot|neither|nor|except)|n['’]t|\b(?:other|rather) than|\binstead of|\bfar from|\bnowhere near"
     r"|\banything but|≠|\\neq?|\\not[ ]?=?)(?:[\s:*$`({]|\\\(|\b(?:equals?|equal to|be|been|to|exactly|simply|just|really"
