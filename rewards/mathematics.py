@@ -57,11 +57,8 @@ def read_gold(answer: Any) -> Gold:
         raise BadInput(
             f"the column 'answer' holds {given[:80]!r}, which {reason}; leave the row out or shorten its answer"
         )
-    return Gold(text, symbolic.plain(text), number, frozenset(bounds.UNDONE.findall(text)), _manner(text))
-
-
-def _manner(text: str) -> tuple[bool, bool, bool]:
-    return symbolic.several(text), symbolic.apart(text), symbolic.denies(text)
+    allowed = symbolic.may_list(text), symbolic.apart(text), symbolic.denies(text)
+    return Gold(text, symbolic.plain(text), number, frozenset(bounds.UNDONE.findall(text)), allowed)
 
 
 def decide(completion: str, gold: Gold) -> Any:
@@ -82,7 +79,8 @@ def decide(completion: str, gold: Gold) -> Any:
     undone = frozenset(bounds.UNDONE.findall(answer)) - gold.undone
     if undone or not answer or bounds.refused(answer):
         return 0.0
-    wrong = any(has and not may for has, may in zip(_manner(answer), gold.allowed, strict=True))
+    manner = symbolic.several(answer), symbolic.apart(answer), symbolic.denies(answer)
+    wrong = any(has and not may for has, may in zip(manner, gold.allowed, strict=True))
     return 0.0 if wrong else UNDECIDED
 
 

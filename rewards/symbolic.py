@@ -30,6 +30,11 @@ SECONDS = 0.5
 _BASE = re.compile(r"\d\s*_\s*\{?\s*(?:\d+|\\text)")
 _EQUALS = re.compile(r"(?<![<>!:\\])=(?!=)")
 _THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3}|(?: \d{3}))+(?!\d)|\d+ (?=\d+/\d)")
+_OBJECT = re.compile(
+    r"[<>]|\\(?:pm|mp|[lg]e|[lg]t|ne|in|c[au]p|setminus|emptyset|mathbb|begin|vec|text|mathrm)(?![A-Za-z])"
+)
+_SIGNS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])")
+_SPACED = re.compile(r"(?<![\d.])\d{1,3}(?: \d{3})+(?!\d)")
 _SPACE = re.compile(r"(?<!\d) | (?!\d)")
 _APART = re.compile(r"\d\s+\d")
 _DENIES = re.compile(
@@ -51,8 +56,8 @@ class GoldTooHard(RuntimeError):
 
 
 def plain(text: str) -> str:
-    """The spelling in which two answers are compared letter by letter: tidy, and without spaces but between digits."""
-    return _SPACE.sub("", tidy(text))
+    """The spelling in which two answers are compared letter by letter: tidy, without spaces but those that keep digits apart."""
+    return _SPACE.sub("", _SPACED.sub(lambda found: found[0].replace(" ", ""), tidy(text)))
 
 
 def sides(text: str) -> list[str]:
@@ -73,7 +78,14 @@ def sides(text: str) -> list[str]:
 def several(text: str) -> bool:
     """Whether a tidied answer, or what it says that something equals, lists several: `42, 43`, `[42,42]`, `41 or 42`."""
     last = sides(text)[-1]
-    return bool(_LISTS.search(last)) or any(mark in _THOUSANDS.sub("0", WORDS.sub(" ", last)) for mark in ",;")
+    return bool(_LISTS.search(last) or _SIGNS.search(last)) or any(
+        mark in _THOUSANDS.sub("0", WORDS.sub(" ", last)) for mark in ",;"
+    )
+
+
+def may_list(gold: str) -> bool:
+    """Whether an answer that lists several may equal a tidied gold answer: one that lists, or is a set, a relation, a vector."""
+    return several(gold) or _OBJECT.search(gold) is not None
 
 
 def apart(text: str) -> bool:
