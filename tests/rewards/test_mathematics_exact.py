@@ -1,4 +1,4 @@
-r"""What `mathematics` pays where math-verify is too generous: numbers that are merely small, answers that are denied, listed, split."""
+r"""What `mathematics` pays where math-verify is too generous: small numbers, and answers that are denied, listed or split."""
 
 from fractions import Fraction
 from itertools import product
@@ -20,7 +20,8 @@ def earned(gold, completion):
 BOX = r"\boxed{%s}"
 EXACT = [  # gold, answer in a box, what it earns: numbers without a decimal point are equal exactly, decimals to six places
     (r"\frac{1}{2^{99}}", r"\frac{1}{2^{98}}", 0), (r"\frac{1}{2^{99}}", "2^{-99}", 1), ("10^{-21}", "10^{-20}", 0),
-    ("e^{-60}", "e^{-50}", 0), ("e^{-60}", r"\frac{1}{e^{60}}", 1), ("2^{-1000}", "2^{-1001}", 0), ("10^{-400}", "10^{-401}", 0),
+    ("e^{-60}", "e^{-50}", 0), ("e^{-60}", r"\frac{1}{e^{60}}", 1), ("2^{-1000}", "2^{-1001}", 0),
+    ("10^{-400}", "10^{-401}", 0),
     (r"\sqrt{10^{-40}}", "10^{-20}", 1), (r"\sqrt{10^{-40}}", "10^{-21}", 0),
     (r"\sqrt{2}\cdot10^{-20}", r"\sqrt{3}\cdot10^{-20}", 0),
     ("10^{-9}", r"\sin(10^{-9})", 0), ("1", "1+10^{-30}", 0), ("0", "10^{-30}", 0), ("0", "e^{-30}", 0), ("0", r"\sin(\pi)", 1),
@@ -68,8 +69,10 @@ NO_ANSWER = [
 ]  # fmt: skip
 AN_ANSWER = [
     "The answer is not 41 but 42.", "The number of marbles that are not red is 42.", "So 42 marbles are not red.",
-    "x is not 0, so x = 42.", "We can't simplify further, so 42.", "It isn't 41; the answer is 42.", "The answer is 42, not 43.",
-    "The answer is $42$, not $43$.", "Not counting the first, there are 42.", r"It is not 41. \boxed{42}", BOX % r"42\text{ cm}",
+    "x is not 0, so x = 42.", "We can't simplify further, so 42.", "It isn't 41; the answer is 42.",
+    "The answer is 42, not 43.",
+    "The answer is $42$, not $43$.",
+    "Not counting the first, there are 42.", r"It is not 41. \boxed{42}", BOX % r"42\text{ cm}",
 ]  # fmt: skip
 
 
@@ -83,7 +86,8 @@ def test_what_is_denied_listed_or_taken_apart_is_no_answer_and_what_is_said_besi
 
 
 OBJECTS = [
-    ("x>2", r"(2,\infty)"), ("(3,4)", r"x=3 \text{ and } y=4"), (r"1\pm\sqrt{2}", r"1+\sqrt2, 1-\sqrt2"), (r"10\,000x", "10000x"),
+    ("x>2", r"(2,\infty)"), ("(3,4)", r"x=3 \text{ and } y=4"), (r"1\pm\sqrt{2}", r"1+\sqrt2, 1-\sqrt2"),
+    (r"10\,000x", "10000x"),
     (r"1000\pi", r"1\,000\pi"), ("5", "f(2,3)=5"), (r"\text{not possible}", r"\text{not possible}"),
     (r"\{5\}", "5"), ("2x+3", "2 x + 3"),
 ]  # fmt: skip
