@@ -88,8 +88,9 @@ def decide(completion: str, gold: Gold) -> Any:
 def mathematics(completion: str, gold: Gold) -> float:
     r"""1 where the final answer is the row's `answer`, in whatever form it is written, else 0.
 
-    The last `\boxed{}` counts; without a box, what follows "answer is" or `####`, or the last line. Decimals agree when they
-    do to six places; known units are compared and others dropped; `x = 5` answers 5, `2x = 10` does not.
+    The last `\boxed{}` counts; without a box, what follows "answer is" or `####`, or the last line. Numbers are equal exactly,
+    however small; where one is a decimal, they agree when they do to six places. Known units are compared and others dropped;
+    `x = 5` answers 5, `2x = 10` does not; what is denied ("not 42"), listed (`42, 42`) or taken apart (`4 2`) is no single answer.
 
     Source: math-verify 0.9 (https://github.com/huggingface/Math-Verify) for all that is no plain number; the classes of its
     mistakes are named in `rewards/symbolic.py`, each with a test.

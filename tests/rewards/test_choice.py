@@ -105,7 +105,7 @@ def test_hostile_text_earns_nothing_at_once(text):
 SPACED = {
     "Answer:\u00a0B": 1, "Option\u00a0 B": 1, "(\u00a0B )\u00a0Rome": 1, "B.\u2003Rome": 1,
     "The answer is B,\u00a0because A is in Norway.": 1,
-    "Answer: B since 3.5 is more. than 3": 1, "Answer: A B": 0, "Answer: B. Oslo as 3.5 is.": 0, "The answer is B, not C": 0,
+    "Answer: B since 3.5 is more. than 3": 0, "Answer: A B": 0, "Answer: B since 3 is more.": 1, "The answer is B, not C": 0,
 }  # fmt: skip
 
 
