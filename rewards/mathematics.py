@@ -90,7 +90,7 @@ def mathematics(completion: str, gold: Gold) -> float:
 
     The last `\boxed{}` counts; without a box, what follows "answer is" or `####`, or the last line. Numbers are equal exactly,
     however small; where one is a decimal, they agree when they do to six places. Known units are compared and others dropped;
-    `x = 5` answers 5, `2x = 10` does not; what is denied ("not 42"), listed (`42, 42`) or taken apart (`4 2`) is no single answer.
+    `x = 5` answers 5, `2x = 10` does not; what is denied ("not 42"), listed (`42, 42`) or split (`4 2`) is no single answer.
 
     Source: math-verify 0.9 (https://github.com/huggingface/Math-Verify) for all that is no plain number; the classes of its
     mistakes are named in `rewards/symbolic.py`, each with a test.
