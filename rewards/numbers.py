@@ -144,7 +144,11 @@ _DIGIT = re.compile(f"[0-9{''.join(VULGAR)}]")
 
 def every(text: str, start: int = 0) -> list[re.Match[str]]:
     """Where the numbers of a spelled text are, as the table has them."""
-    return [found for found in _FORM.finditer(text, start) if found["none"] is None]
+    first = _DIGIT.search(text, start)
+    if first is None:
+        return []
+    # No sign, currency or word that belongs to a number begins much before its first digit.
+    return [found for found in _FORM.finditer(text, max(start, first.start() - 20)) if found["none"] is None]
 
 
 # The usual case, read from its end: plain digits between a word and white space or a full stop. `_FORM` reads it alike.

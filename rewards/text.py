@@ -39,6 +39,8 @@ _DENIAL = re.compile(
     r"|quite|the|an?|about|near|close|number|value|answer|is)\b){0,8}\Z",
     re.IGNORECASE,
 )
+_TRIGGERS = ("no", "never", "n't", "n’t", "neither", "except", "than", "instead", "far", "but", "≠", "\\n")
+"""One of these is in whatever `_DENIAL` finds."""
 _DOUBT = re.compile(
     r"(?:n['’]t|\b(?:not|never))\s(?:think|believe|say|mean|claim|sure|certain|true|the case)"
     r"(?:\s(?:that|the|my|our|your|final|correct|right)){0,4}\s?\Z",
@@ -129,15 +131,21 @@ def final_answer(text: str) -> str | None:
     text = after_thinking(text)
     if any(box in text for box in BOXES):
         start = max(text.rfind(box) for box in BOXES)
-        return None if _DENIAL.search(text[:start][-NEAR:]) else content_of_box(text, start)
+        return None if _denied(text, start) else content_of_box(text, start)
     tail = text[-TAIL:].strip()
     anchors = list(_ANCHOR.finditer(tail))
     if anchors:
         after = tail[anchors[-1].end() :].strip()
-        doubted = _DOUBT.search(tail[: anchors[-1].start()][-NEAR:])
+        doubted = _DOUBT.search(tail[max(0, anchors[-1].start() - NEAR) : anchors[-1].start()])
         return _of_sentence(after.split("\n", 1)[0]) if after and not doubted else None
     lines = tail.rsplit("\n", 1)
     return _of_sentence(lines[-1]) if lines else None
+
+
+def _denied(text: str, start: int) -> bool:
+    """Whether what stands right before `start` denies what follows."""
+    before = text[max(0, start - NEAR) : start].lower()
+    return any(word in before for word in _TRIGGERS) and _DENIAL.search(before) is not None
 
 
 def _of_sentence(line: str) -> str | None:
@@ -147,7 +155,7 @@ def _of_sentence(line: str) -> str | None:
     for parts in (list(_FORMULA.finditer(line)), list(numbers.every(line)) if words else []):
         if not parts:
             continue
-        parts = [p for p in parts if not (_DENIAL.search(line[: p.start()][-NEAR:]) or _WRONG.match(line, p.end()))]
+        parts = [part for part in parts if not (_denied(line, part.start()) or _WRONG.match(line, part.end()))]
         if not parts:
             return None
         if len(parts) > 1 and _OFFERS.fullmatch(line[parts[-2].end() : parts[-1].start()]):
