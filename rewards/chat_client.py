@@ -1,7 +1,7 @@
 """One question to a server with OpenAI's chat completions: bounded in time and in size, repeated where that can help.
 
-Always true here: a request ends within its timeout, however slowly the server drips; an answer of more than a megabyte is
-refused; the API key is read from the environment at the call and stands in no error and no log.
+Invariants: a request ends within its timeout, however slowly the server drips; an answer of more than a megabyte is refused, and
+one that is compressed is not unpacked; the API key is read from the environment at the call and stands in no error and no log.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import email.utils
 import json
 import os
 import random
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -116,11 +117,18 @@ def _client() -> Any:
 async def _post(address: str, body: Mapping[str, Any], key: str | None) -> bytes:
     import httpx
 
-    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+    # Not compressed: a few bytes of `gzip` could unpack to gigabytes.
+    headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+    headers |= {"Authorization": f"Bearer {key}"} if key else {}
     received = bytearray()
     try:
         async with _client().stream("POST", address, content=json.dumps(body).encode(), headers=headers) as response:
-            async for chunk in response.aiter_bytes():
+            if (encoding := response.headers.get("content-encoding", "identity").strip().lower()) not in (
+                "",
+                "identity",
+            ):
+                raise _Failed(f"an answer encoded as {encoding[:80]!r}, though it was asked for as it is", again=False)
+            async for chunk in response.aiter_raw():
                 received += chunk
                 if len(received) > MOST_BYTES:
                     raise _Failed(f"an answer of more than {MOST_BYTES} bytes", again=False)
@@ -139,11 +147,11 @@ def _pause(retry_after: str | None) -> float | None:
     """Seconds that a `Retry-After` asks for, as a number or a date; None where it says nothing."""
     if not retry_after:
         return None
-    if retry_after.strip().isdigit():
+    if re.fullmatch(r"\s*[0-9]{1,12}\s*", retry_after):
         return float(retry_after)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return None
 
 

@@ -32,11 +32,11 @@ _ANSWER = re.compile(
     re.IGNORECASE,
 )
 _LABEL = re.compile(
-    r"(?:(?:option|choice|letter|answer)\s+)?[(\[]?\s*([A-Za-z])\s*(?:[)\].:]+|(?=\s|$))\s*(.*)",
-    re.DOTALL | re.IGNORECASE,
+    r"(?:(?:option|choice|letter|answer) )?[(\[]? ?([A-Za-z])(?: ?[)\].:]+|(?= |$)) ?(.*)", re.DOTALL | re.IGNORECASE
 )
+"""On one line in which no white space is doubled: `_squeezed`."""
 _TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
-_REASON = re.compile(r"\s*[,;:.]?\s*\b(?:because|since|as|for)\b[^.\n]*\.?$", re.IGNORECASE)
+_BECAUSE = re.compile(r"\b(?:because|since|as|for)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def choice(completion: str, gold: Options) -> float:
 def statements(completion: str) -> list[str]:
     """What states an answer: the boxes; without any, what follows each "answer is"; without any, the lines that are short.
 
-    Without box or phrase, the last line is always among them. More than `STATEMENTS` are none.
+    Without box or phrase, the last line is always among them. More than `STATEMENTS` of a kind are none. Linear in the text.
     """
     text = after_thinking(completion).strip()
     if any(box in text for box in BOXES):
@@ -96,11 +96,14 @@ def statements(completion: str) -> list[str]:
     tail = text[-TAIL:]
     ends = [found.end() for found in _ANSWER.finditer(tail)]
     if ends:
-        return [_REASON.sub("", re.split(r"\n|\.\s", tail[end:], maxsplit=1)[0]) for end in ends]
+        if len(ends) > STATEMENTS:
+            return []
+        return [_without_reason(re.split(r"\n|\.\s", tail[end:], maxsplit=1)[0]) for end in ends]
     lines = [line.strip() for line in text[-10 * TAIL :].splitlines() if line.strip()]
     if not lines or len(lines) > STATEMENTS:
         return []
-    return [line for line in lines[:-1] if _LABEL.fullmatch(line.strip("*_`")) and len(line) < 200] + [lines[-1]]
+    listed = [line for line in lines[:-1] if len(line) < 200 and _LABEL.fullmatch(_squeezed(line.strip("*_`")))]
+    return [*listed, lines[-1]]
 
 
 def named(statement: str, texts: Sequence[str]) -> int | None:
@@ -117,14 +120,25 @@ def named(statement: str, texts: Sequence[str]) -> int | None:
     return number if 0 <= number < len(texts) and rest in ("", texts[number]) else None
 
 
+def _without_reason(statement: str) -> str:
+    """A statement up to "because", "since", "as" or "for", where no full stop follows but at the end."""
+    reason = _BECAUSE.search(statement, statement.removesuffix(".").rfind(".") + 1)
+    return statement if reason is None else statement[: reason.start()].rstrip().rstrip(",;:.")
+
+
+def _squeezed(text: str) -> str:
+    """`text` with one space for any white space: no pattern has to try how much of it belongs to which part."""
+    return " ".join(text.split())
+
+
 def _bare(text: str) -> str:
     text = unicodedata.normalize("NFKC", _TEXT.sub(r"\1", text))
-    return text.replace("$", "").strip().strip("*_`\"'").strip()
+    return _squeezed(text.replace("$", "")).strip("*_`\"'").strip()
 
 
 def _plain(text: str) -> str:
     """A text as options are compared: one case, one white space, no decoration and no full stop."""
-    return " ".join(_bare(text).casefold().split()).rstrip(".").strip()
+    return _bare(text).casefold().rstrip(".").strip()
 
 
 CASES = {

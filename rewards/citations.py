@@ -2,8 +2,8 @@
 that the sources can't answer is declined.
 
 Always true here: a citation is a quotation with the id of its source behind it, `"the sky is blue" [2]`; the quotation counts
-where it occurs in that source to the letter, white space and the shape of quotation marks aside; what is inside a
-thought is no answer. All of it takes time linear in the completion and the sources.
+where it occurs in that source to the letter, white space, the shape of quotation marks and how accents are composed aside; what
+is inside a thought is no answer. All of it takes time linear in the completion and the sources.
 
 `sources` is a column: id -> text, or a list of texts whose ids are 1, 2, 3 ...
 """
@@ -18,7 +18,7 @@ from ..configs.errors import BadInput
 from .cases import Case
 from .core import reward
 from .match import f1
-from .text import after_thinking, extractor
+from .text import after_thinking, composed, extractor
 
 LONGEST = 60
 """Words of a quotation at most: a copied page supports nothing in particular."""
@@ -48,7 +48,7 @@ class _Quotation(NamedTuple):
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.translate(_MARKS).split())
+    return " ".join(composed(text).translate(_MARKS).split())
 
 
 def _texts(sources: Sources) -> dict[str, str]:
@@ -210,7 +210,7 @@ def refusal(
 
 def _words(text: str) -> str:
     """Lower-case words between single spaces, one at either end, so that whole words are found by `in`."""
-    return f" {' '.join(_NEITHER.sub(' ', text.translate(_MARKS).replace(chr(39), '').casefold()).split())} "
+    return f" {' '.join(_NEITHER.sub(' ', composed(text).translate(_MARKS).replace(chr(39), '').casefold()).split())} "
 
 
 _SKY = {"1": "The sky is blue because of Rayleigh scattering.", "2": "Grass looks green; the sea is unable to."}

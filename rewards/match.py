@@ -1,6 +1,6 @@
 """Rewards that compare the answer with the row's `answer` column. A row may name its own extraction in `extraction`.
 
-Always true here: one answer is read out of a completion, never several, so listing every option earns what the last one
+Invariants: one answer is read out of a completion, never several, so listing every option earns what the last one
 (or the first line) earns; a gold answer that can't be read makes the row unscorable and pays nobody.
 """
 
@@ -11,53 +11,86 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
 
 from ..configs.errors import BadInput
 from .cases import Case
 from .core import reward
-from .text import after_thinking, extractor, hash_answer, last_number
-
-TAIL = 2000
-"""Characters at the end of a completion in which `numeric` looks for its number."""
+from .numbers import last, spelled
+from .text import after_thinking, composed, extractor, hash_answer
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
-_QUANTITY = re.compile(r"(?:(?<![\w.])[-+−])?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+|(?=\.\d))(?:\.\d+)?(?:[eE][-+−]?\d+)?")
+_UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
+_AROUND_UNITS = " \t\r\n.,;:"
+
+
+class _Gold(NamedTuple):
+    value: Fraction
+    unit: str
 
 
 @reward
 def exact(completion: str, answer: str, extraction: str = "strip") -> float:
     """1 where the extracted answer is the row's `answer` to the letter, else 0.
 
+    A letter with an accent is the same whether it is written as one character or as two (Unicode's canonical equivalence).
+
     Source: the exact match of closed-form question answering, without any normalisation.
     Known ways of being gamed: none beyond guessing; the extractors return one answer, never several.
     """
-    return float(extractor(extraction)(completion) == str(answer).strip())
+    found = extractor(extraction)(completion)
+    return float(found is not None and composed(found) == composed(str(answer).strip()))
 
 
 @reward
 def label(completion: str, answer: str, extraction: str = "first_line") -> float:
     """1 where the extracted label is the row's, upper and lower case alike, else 0.
 
+    Compared without case (`STRASSE` is `straße`; the Turkish dotless i is no i), with any white space as one space, without the
+    characters that are never seen (soft hyphen, byte-order mark, zero-width space), and with composed and decomposed accents
+    alike. Other forms of a letter, such as full-width ones, and curly quotation marks are other characters.
+
     Source: the accuracy of text classification.
     Known ways of being gamed: guessing earns each label's share, so one frequent label makes a constant worth much.
     """
     found = extractor(extraction)(completion)
-    return float(found is not None and found.casefold() == str(answer).strip().casefold())
+    return float(found is not None and _caseless(found) == _caseless(str(answer)))
+
+
+def _caseless(text: str) -> str:
+    """Unicode's canonical caseless form (Unicode 17, D145), and one kind of white space."""
+    text = composed(composed(text.translate(_UNSEEN), "NFD").casefold(), "NFD")
+    return " ".join(text.split())
 
 
 @reward
 def number(completion: str, answer: str) -> float:
     """1 where the number after `####`, or else the last number of the completion, equals the row's; else 0.
 
-    The gold answer is read the same way, so GSM8K's worked solutions serve as they are.
+    Compared exactly, as `rewards/numbers.py` reads them both. The gold answer is read the same way, so GSM8K's worked solutions
+    serve as they are.
+
+    Raises:
+        ValueError: the gold answer holds no number.
 
     Source: GSM8K (Cobbe et al. 2021, arXiv 2110.14168), whose answers follow `####`.
-    Known ways of being gamed: a completion that ends in many numbers is judged by the last one alone; numbers are compared
-    as floats, so two that differ after 16 digits are the same.
+    Known ways of being gamed: a completion that ends in many numbers is judged by the last one alone, and what is said of it
+    ("not 42") is not read.
     """
-    found, gold = (last_number(hash_answer(text) or text) for text in (completion, str(answer)))
-    return float(found is not None and gold is not None and float(found) == float(gold))
+    gold = _gold(hash_answer(str(answer)) or str(answer))
+    found = last(hash_answer(completion) or after_thinking(completion))
+    return float(found is not None and found.value == gold.value)
+
+
+@lru_cache(maxsize=1024)
+def _gold(answer: str) -> _Gold:
+    """The number of a row's answer, read once a group."""
+    found = last(answer)
+    if found is None or found.value is None:
+        raise ValueError(f"the row's answer {answer[-60:]!r} holds no number")
+    return _Gold(found.value, found.after.strip(_AROUND_UNITS))
 
 
 @reward
@@ -82,7 +115,7 @@ def f1(completion: str, answer: str | Sequence[str], extraction: str = "strip") 
 
 def _words(text: object) -> list[str]:
     """The words that SQuAD counts."""
-    return _ARTICLES.sub(" ", str(text).lower().translate(_PUNCTUATION)).split()
+    return _ARTICLES.sub(" ", composed(str(text)).lower().translate(_PUNCTUATION)).split()
 
 
 def _overlap(found: list[str], gold: list[str]) -> float:
@@ -96,10 +129,10 @@ def numeric(
 ) -> float:
     """1 where the last number of the completion is within `atol + rtol * |answer|` of the row's, else 0.
 
-    Compared exactly, whatever the number of digits. Nothing is converted: where the row names a `unit`, or its `answer` has
-    one (`5 km`), that unit must follow the number to the letter, and `5000 m` or a bare `5` earn nothing; without a unit,
-    what follows the number is not read, so `50%` is 50 and not 0.5; what stands before it never is. NaN and infinities
-    are no numbers.
+    Compared exactly, whatever the number of digits, as `rewards/numbers.py` reads them both. Nothing is converted: where the row
+    names a `unit`, or its `answer` has one (`5 km`), that unit must follow the number to the letter, and `5000 m` or a bare `5`
+    earn nothing; without a unit, what follows the number is not read, so `50%` is 50 and not 0.5. NaN and infinities are no
+    numbers.
 
     Args:
         completion: read from its last 2,000 characters, after any thinking.
@@ -119,30 +152,22 @@ def numeric(
     for name, tolerance in (("rtol", rtol), ("atol", atol)):
         if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 <= tolerance < float("inf"):
             raise BadInput(f"reward 'numeric': {name} is {tolerance!r}; it should be a finite number, 0 or more")
-    gold = _quantity(str(answer))
-    if gold is None:
-        raise ValueError(f"the row's answer {answer!r} holds no number")
-    found = _quantity(after_thinking(completion)[-TAIL:])
-    if found is None:
+    low, high = _range(str(answer), rtol, atol)
+    found = last(after_thinking(completion))
+    if found is None or found.value is None or not low <= found.value <= high:
         return 0.0
-    wanted = gold[1] if unit is None else unit.strip()
-    if wanted and not re.match(re.escape(wanted) + r"(?!\w)", found[1]):
-        return 0.0
+    wanted = _gold(str(answer)).unit if unit is None else spelled(unit.strip())
+    follows = not wanted or re.match(re.escape(wanted) + r"(?!\w)", found.after.strip(_AROUND_UNITS))
+    return float(bool(follows))
+
+
+@lru_cache(maxsize=1024)
+def _range(answer: str, rtol: float, atol: float) -> tuple[Fraction, Fraction]:
+    """From where to where a number is near enough to a row's answer."""
+    gold = _gold(answer).value
     # By their decimal texts: 0.1 is meant as a tenth and not as the nearest float.
-    room = Fraction(str(atol)) + Fraction(str(rtol)) * abs(gold[0])
-    return float(abs(found[0] - gold[0]) <= room)
-
-
-def _quantity(text: str) -> tuple[Fraction, str] | None:
-    """The last number of `text`, and what follows it; None where there is none of a sensible size."""
-    matches = list(_QUANTITY.finditer(text))
-    if not matches:
-        return None
-    written = matches[-1][0].replace(",", "").replace("−", "-")
-    _, _, exponent = written.lower().partition("e")
-    if len(exponent.lstrip("+-")) > 3:  # 1e999999999 is a number of a gigabyte
-        return None
-    return Fraction(written), text[matches[-1].end() :].strip(" \t\r\n.,;:")
+    room = Fraction(str(atol)) + Fraction(str(rtol)) * abs(gold)
+    return gold - room, gold + room
 
 
 CASES = {

@@ -1,6 +1,6 @@
 r"""Mathematical answers: exact fractions decide most of them inline, math-verify the rest in a worker that can be killed.
 
-Always true here: one answer is read, the last one, and after the last `</think>`; a completion that makes the checker run out
+Invariants: one answer is read, the last one, and after the last `</think>`; a completion that makes the checker run out
 of time earns 0, a gold answer that does is an error of the data.
 
     from journeyman.rewards.mathematics import mathematics
@@ -35,6 +35,8 @@ class Gold:
     number: rational.Number | None
     undone: frozenset[str]
     """Operators that are part of the answer, as in `\\int f`: an answer may hold them then, and only then."""
+    allowed: tuple[bool, bool, bool]
+    """Whether it lists several, has digits apart, and denies something; what an answer does that it does not is wrong."""
 
 
 def read_gold(answer: str) -> Gold:
@@ -55,7 +57,8 @@ def read_gold(answer: str) -> Gold:
         raise BadInput(
             f"the column 'answer' holds {given[:80]!r}, which {reason}; leave the row out or shorten its answer"
         )
-    return Gold(text, symbolic.plain(text), number, frozenset(bounds.UNDONE.findall(text)))
+    allowed = symbolic.may_list(text), symbolic.apart(text), symbolic.denies(text)
+    return Gold(text, symbolic.plain(text), number, frozenset(bounds.UNDONE.findall(text)), allowed)
 
 
 def decide(completion: str, gold: Gold) -> Any:
@@ -74,15 +77,20 @@ def decide(completion: str, gold: Gold) -> Any:
     if symbolic.plain(answer) == gold.plain:
         return 1.0
     undone = frozenset(bounds.UNDONE.findall(answer)) - gold.undone
-    return 0.0 if undone or not answer or bounds.refused(answer) else UNDECIDED
+    if undone or not answer or bounds.refused(answer):
+        return 0.0
+    manner = symbolic.several(answer), symbolic.apart(answer), symbolic.denies(answer)
+    wrong = any(has and not may for has, may in zip(manner, gold.allowed, strict=True))
+    return 0.0 if wrong else UNDECIDED
 
 
 @reward(isolated=True, fast=decide, gold=read_gold, timeout=2.0, overrun=0.0, memory_mb=1024)
 def mathematics(completion: str, gold: Gold) -> float:
     r"""1 where the final answer is the row's `answer`, in whatever form it is written, else 0.
 
-    The last `\boxed{}` counts; without a box, what follows "answer is" or `####`, or the last line. Decimals agree when they
-    do to six places; known units are compared and others dropped; `x = 5` answers 5, `2x = 10` does not.
+    The last `\boxed{}` counts; without a box, what follows "answer is" or `####`, or the last line. Numbers are equal exactly,
+    however small; where one is a decimal, they agree when they do to six places. Known units are compared and others dropped;
+    `x = 5` answers 5, `2x = 10` does not; what is denied ("not 42"), listed (`42, 42`) or split (`4 2`) is no single answer.
 
     Source: math-verify 0.9 (https://github.com/huggingface/Math-Verify) for all that is no plain number; the classes of its
     mistakes are named in `rewards/symbolic.py`, each with a test.

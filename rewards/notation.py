@@ -1,28 +1,24 @@
 r"""One way of writing for what is written in several: letters of other fonts, typographic signs, spaces and sizes of LaTeX.
 
-Always true here: the meaning stays. Full-width and mathematical digits are digits; digits of other scripts, raised digits read
-as what they are and never as plain ones (4² is 4^{2}, not 42); signs that are not seen stay in and keep a text from being read.
+Invariants: the meaning stays. Digits and signs are spelled as `numbers.py` has them; raised digits are read as what they are and
+never as plain ones (4² is 4^{2}, not 42); signs that are not seen stay in and keep a text from being read.
 """
 
 from __future__ import annotations
 
 import re
 
-_DIGITS = {
-    **{0xFF10 + d: str(d) for d in range(10)},
-    **{0x1D7CE + n: str(n % 10) for n in range(50)},
-}
+from .numbers import VULGAR, spelled
+
 _RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-", strict=True))
 _SIGNS = {
-    "−": "-", "‐": "-", "‑": "-", "–": "-", "﹣": "-", "－": "-", "＋": "+", "＝": "=", "／": "/", "⁄": "/", "∕": "/",
-    "．": ".", "，": ",", "％": "%", "﹪": "%", "（": "(", "）": ")", "［": "[", "］": "]", "｛": "{", "｝": "}", "＾": "^",
+    "＝": "=", "，": ",", "﹪": "%", "（": "(", "）": ")", "［": "[", "］": "]", "｛": "{", "｝": "}",
     "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∗": "*", "÷": r"\div ", "±": r"\pm ", "∓": r"\mp ",
     "√": r"\sqrt ", "π": r"\pi ", "θ": r"\theta ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ",
-    "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "°": r"^\circ", "¼": r"\frac{1}{4}",
-    "½": r"\frac{1}{2}", "¾": r"\frac{3}{4}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "\u00a0": " ", "\u2009": " ",
-    "\u202f": " ", "\u2007": " ", "“": '"', "”": '"', "’": "'", "€": "", "£": "",
+    "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "°": r"^\circ", "\u00a0": " ", "“": '"', "”": '"',
+    "€": "", "£": "", **{sign: rf"\frac{{{top}}}{{{below}}}" for sign, (top, below) in VULGAR.items()},
 }  # fmt: skip
-_TABLE = {**_DIGITS, **{ord(sign): plain for sign, plain in _SIGNS.items()}}
+_TABLE = {ord(sign): plain for sign, plain in _SIGNS.items()}
 _POWER = re.compile("[" + "".join(_RAISED) + "]+")
 _COMMAND = re.compile(
     r"\\\\|\\(?:(?:[dtc]frac|[bB]igg?[lr]?|displaystyle|limits|q?quad|[lgn]eq)(?![A-Za-z])|(?:left|right)(?![A-Za-z])\.?"
@@ -40,7 +36,8 @@ _SPACES = re.compile(r"\s{2,}|[\t\n\r\v\f]")
 def tidy(text: str) -> str:
     """`text` in its plainest spelling: `\\dfrac` is `\\frac`, `1{,}000` is `1,000`, sizes and delimiters of formulas go."""
     if not text.isascii():
-        text = _POWER.sub(lambda found: "^{" + "".join(_RAISED[c] for c in found[0]) + "}", text).translate(_TABLE)
+        text = _POWER.sub(lambda found: "^{" + "".join(_RAISED[c] for c in found[0]) + "}", text)
+        text = spelled(text).translate(_TABLE)
     if "\\" in text:
         text = _COMMAND.sub(lambda found: _SHORT.get(found[0], ""), text)
     text = text.replace("{,}", ",")

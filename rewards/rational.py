@@ -1,6 +1,6 @@
-r"""Numbers as people and models write them, read exactly: integers, decimals, fractions, percentages, with signs and units.
+r"""Whole answers that are one number: what `numbers.py` reads, and LaTeX, names, percentages and units round it.
 
-Always true here: no float, no sympy, time linear in the text; what is not plainly one number is None and left to others.
+Invariants: no float, no sympy, time linear in the text; what is not plainly one number is None and left to others.
 
     read(r"x = -1{,}234.50 \text{ cm}")   # Number(-2469/2, DECIMAL, False, "x", "cm")
     read(r"33\frac{1}{3}\%").value        # Fraction(1, 3)
@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from .notation import tidy
+from .numbers import GROUPED, decimal, ratio, scaled
 
 LONGEST = 2000
 """Characters; what is longer is no number that anyone asked for."""
@@ -21,6 +22,9 @@ PLACES = 6
 """Decimal places to which a rounded decimal must agree, as math-verify has it."""
 CLOSE = Fraction(1, 1000)
 """Relative difference beyond which two decimals differ although their first places agree: 0 is no answer for 0.0000002."""
+
+TINY = Fraction(1, 10**4)
+"""Below this, six places are less than three digits."""
 
 INTEGER, DECIMAL, FRACTION = "integer", "decimal", "fraction"
 
@@ -67,11 +71,17 @@ _NOT_UNITS = frozenset(
         "y",
         "squared",
         "cubed",
+        "is",
+        "wrong",
+        "incorrect",
+        "false",
+        "never",
     ]
 )
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)"
+_DIGITS = rf"(?:{GROUPED}|\d{{1,3}}(?: \d{{3}})+|\d+)"
 _UNSIGNED = rf"(?:{_DIGITS}(?:\.\d*)?|\.\d+)"
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+_POINTED = re.compile(r"[+-]?[0-9]+\.[0-9]+")
 _NAMED = re.compile(
     r"((?:\\?[A-Za-z]{1,12})(?:_(?:\w|\{\w{1,8}\}))?'?(?:\([A-Za-z0-9, ]{1,12}\))?)\s*=\s*(?=[-+.\d\\$(])"
 )
@@ -97,6 +107,8 @@ def read(text: str) -> Number | None:
         return None
     if _INTEGER.fullmatch(text):
         return Number(Fraction(int(text)), INTEGER)
+    if _POINTED.fullmatch(text):
+        return Number(decimal(text), DECIMAL)
     text = tidy(text)
     if not text.isascii():
         return None
@@ -131,8 +143,17 @@ def same(gold: Number, answer: Number) -> bool:
         return gold.percent != answer.percent and _bare(gold) == _bare(answer)
     if DECIMAL not in (gold.form, answer.form) or _whole(gold) or _whole(answer):
         return False
-    near = abs(gold.value - answer.value) <= CLOSE * max(abs(gold.value), abs(answer.value))
-    return near and round(gold.value, PLACES) == round(answer.value, PLACES)
+    return rounded_alike(gold.value, answer.value)
+
+
+def rounded_alike(one: Fraction, other: Fraction) -> bool:
+    """Whether two numbers are the same when they are rounded to six places; tiny ones, to six significant digits."""
+    difference, size = abs(one - other), max(abs(one), abs(other))
+    if difference > CLOSE * size:
+        return False
+    if size < TINY:
+        return difference * 2 * 10**PLACES <= size
+    return round(one, PLACES) == round(other, PLACES)
 
 
 def _whole(number: Number) -> bool:
@@ -177,15 +198,15 @@ def _unit(word: str) -> str | None:
 def _value(text: str) -> tuple[Fraction, str] | None:
     if found := _DECIMAL.fullmatch(text):
         form = DECIMAL if "." in found[2].rstrip(".") else INTEGER
-        return _signed(found[1], _number(found[2])), form
+        return decimal(found[1] + found[2]), form
     try:
         if found := _FRAC.fullmatch(text):
             return _of_frac(found)
         if found := _OVER.fullmatch(text):
-            form = DECIMAL if "." in found[0] else FRACTION
-            return _signed(found[1], _number(found[2]) / _number(found[3])), form
+            return ratio(found[1], found[2], found[3]), DECIMAL if "." in found[0] else FRACTION
         if found := _MIXED.fullmatch(text):
-            return _signed(found[1], _number(found[2]) + Fraction(int(found[3]), int(found[4]))), FRACTION
+            value = decimal(found[2]) + ratio("", found[3], found[4])
+            return _signed(found[1], value), FRACTION
     except ZeroDivisionError:
         return None
     if found := _REPEATING.fullmatch(text):
@@ -193,26 +214,19 @@ def _value(text: str) -> tuple[Fraction, str] | None:
         value = Fraction(int(whole + head)) + Fraction(int(tail), 10 ** len(tail) - 1)
         return _signed(found[1], value / 10 ** len(head)), FRACTION
     if found := _SCIENTIFIC.fullmatch(text):
-        return _number(found[1]) * Fraction(10) ** int(found[2] or found[3] or found[4]), FRACTION
+        number = scaled(found[1], found[2] or found[3] or found[4])
+        return None if number is None else (number, FRACTION)
     return None
 
 
 def _of_frac(found: re.Match[str]) -> tuple[Fraction, str] | None:
     sign, whole, above, below = found[1], found[2], found[3] or found[4], found[5] or found[6]
-    value = _number(above) / _number(below)
+    value = ratio("", above, below)
     if whole is not None:
         if not 0 < value < 1 or "." in above + below:
             return None  # 2\frac{3}{2} is a product as well as a sum
-        value += _number(whole)
+        value += decimal(whole)
     return _signed(sign, value), DECIMAL if "." in above + below else FRACTION
-
-
-def _number(digits: str) -> Fraction:
-    digits = digits.replace(",", "").replace(" ", "")
-    if "." not in digits:
-        return Fraction(int(digits))
-    whole, _, part = digits.partition(".")
-    return Fraction(int(whole + part), 10 ** len(part)) if whole + part not in ("", "+", "-") else Fraction(0)
 
 
 def _signed(sign: str, value: Fraction) -> Fraction:

@@ -1,6 +1,6 @@
 """Rewards for JSON: valid under a schema, and right field by field.
 
-Always true here: the answer after any thinking is one JSON document, alone or in one code fence, or it earns nothing.
+Invariants: the answer after any thinking is one JSON document, alone or in one code fence, or it earns nothing.
 Python's extensions (NaN, Infinity), numbers too large for a float, a key given twice, and nesting or length beyond the
 limits are no JSON here.
 """
@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from . import schemas
 from .cases import Case
 from .core import UNDECIDED, reward
-from .text import after_thinking
+from .text import after_thinking, composed
 
 PRELOAD = ("jsonschema",)
 """What the server that forks the workers loads before the first of them: no call waits for it."""
@@ -23,10 +24,10 @@ MAX_CHARACTERS = 200_000
 """Longer answers earn nothing: what they cost to check grows with them."""
 MAX_DEPTH = 100
 """Deeper nesting earns nothing: the parser, the validator and we are recursive."""
+LONGEST_INTEGER = 300
+"""Characters; what is longer no other reader of JSON takes, and `float` overflows on it."""
 _SMALL = 20_000
 """Characters that are checked here at once where the schema has nothing that could take long."""
-_SLOW = frozenset({"pattern", "patternProperties", "uniqueItems", "$ref", "$dynamicRef", "$recursiveRef"})
-"""Keywords with which a completion can make the check of a schema take long."""
 
 
 class _NoJSON(ValueError):
@@ -45,7 +46,9 @@ def read_json(completion: str) -> Any:
     if text.startswith("```") and text.endswith("```") and "\n" in text:
         text = text[text.index("\n") + 1 : -3]
     try:
-        document = json.loads(text, object_pairs_hook=_once, parse_constant=_refused, parse_float=_finite)
+        document = json.loads(
+            text, object_pairs_hook=_once, parse_constant=_refused, parse_float=_finite, parse_int=_bounded
+        )
     except RecursionError:
         raise _NoJSON("nested too deeply") from None
     _check_depth(document)
@@ -70,6 +73,12 @@ def _finite(text: str) -> float:
     return number
 
 
+def _bounded(text: str) -> int:
+    if len(text) > LONGEST_INTEGER:
+        raise _NoJSON("an integer too large for a float")
+    return int(text)
+
+
 def _check_depth(document: Any) -> None:
     level = [document]
     for _ in range(MAX_DEPTH):
@@ -85,27 +94,19 @@ def _children(value: Any) -> list[Any]:
 
 @lru_cache(maxsize=256)
 def _validator(text: str) -> tuple[Any, bool]:
-    """The validator of a schema, and whether it has a keyword that can take long."""
-    from jsonschema.exceptions import SchemaError
-    from jsonschema.validators import Draft202012Validator, validator_for
-    from jsonschema_specifications import REGISTRY
-
-    schema = json.loads(text)
-    cls = validator_for(schema, default=Draft202012Validator)
-    try:
-        cls.check_schema(schema)
-    except SchemaError as error:
-        raise ValueError(f"the row's schema is not valid at {error.json_path}: {error.message}") from None
-    # A registry of our own: without one, a $ref to an address would be fetched.
-    return cls(schema, registry=REGISTRY), _mentions(schema)
-
-
-def _mentions(schema: Any) -> bool:
-    return (isinstance(schema, dict) and bool(_SLOW & schema.keys())) or any(map(_mentions, _children(schema)))
+    return schemas.validator(json.loads(text))
 
 
 def _prepared(schema: Mapping[str, Any] | bool | str) -> tuple[Any, bool]:
     return _validator(schema if isinstance(schema, str) else json.dumps(schema))
+
+
+def valid(validator: Any, document: Any) -> float:
+    """1 or 0; a document that brings the check to an end in another way is not valid either."""
+    try:
+        return float(validator.is_valid(document))
+    except (RecursionError, ArithmeticError, UnicodeError):
+        return 0.0
 
 
 def _at_once(completion: str, schema: Mapping[str, Any] | bool | str) -> Any:
@@ -114,21 +115,23 @@ def _at_once(completion: str, schema: Mapping[str, Any] | bool | str) -> Any:
         document = read_json(completion)
     except ValueError:
         return 0.0
-    return UNDECIDED if slow or len(completion) > _SMALL else float(validator.is_valid(document))
+    return UNDECIDED if slow or len(completion) > _SMALL else valid(validator, document)
 
 
 @reward(needs_reference=False, isolated=True, timeout=1.0, overrun=0.0, fast=_at_once)
 def json_schema(completion: str, schema: Mapping[str, Any] | bool | str) -> float:
     """1 where the answer is a JSON document that is valid under the row's `schema`, else 0.
 
-    `format` is an annotation, as the standard has it, and is not checked; a `$ref` to an address is not fetched. A check
-    that takes over 1 s (a `pattern` that backtracks, say) earns 0.
+    Every keyword of the schema is checked, `format` included; a schema with something that can't be (a format or draft that is
+    not known here, `contentEncoding`, a misspelt keyword) is refused. Numbers are compared exactly: 19.99 is a multiple of 0.01.
+    A `$ref` to an address is not fetched. A check that takes over 1 s (a `pattern` that backtracks, say) earns 0.
 
     Args:
         completion: one document, alone or in one code fence.
         schema: a JSON Schema, as a mapping or as JSON text; draft 2020-12 unless `$schema` says otherwise.
 
     Raises:
+        BadInput: the schema holds something that would not be checked.
         ValueError: the schema is not a valid one.
 
     Source: JSON Schema (json-schema.org), as the library jsonschema checks it.
@@ -139,10 +142,7 @@ def json_schema(completion: str, schema: Mapping[str, Any] | bool | str) -> floa
         document = read_json(completion)
     except ValueError:
         return 0.0
-    try:
-        return float(_prepared(schema)[0].is_valid(document))
-    except RecursionError:
-        return 0.0
+    return valid(_prepared(schema)[0], document)
 
 
 @reward
@@ -150,7 +150,8 @@ def json_fields(completion: str, answer: Mapping[str, Any] | list[Any] | str) ->
     """F1 over the fields of a JSON answer against the row's `answer`: missing, wrong and extra fields all cost.
 
     A field is a path to a value that is no container, or to an empty one; it is right where the gold answer has an equal
-    value at the same path. Numbers are compared as numbers, texts to the letter, `true` is not 1, and the order of a list counts.
+    value at the same path. Numbers are compared as numbers, texts to the letter (however accents are composed), `true` is not 1,
+    and the order of a list counts.
 
     Args:
         completion: one document, alone or in one code fence.
@@ -178,7 +179,7 @@ def _fields(document: Any) -> set[tuple[Any, ...]]:
     while open_:
         path, value = open_.pop()
         if value and isinstance(value, Mapping):
-            open_ += [((*path, str(key)), child) for key, child in value.items()]
+            open_ += [((*path, composed(str(key))), child) for key, child in value.items()]
         elif value and isinstance(value, list | tuple):
             open_ += [((*path, index), child) for index, child in enumerate(value)]
         elif isinstance(value, bool) or value is None:
@@ -186,7 +187,7 @@ def _fields(document: Any) -> set[tuple[Any, ...]]:
         elif isinstance(value, Mapping | list | tuple):
             fields.add((path, "empty", "{}" if isinstance(value, Mapping) else "[]"))
         else:
-            fields.add((path, "number" if isinstance(value, int | float) else "text", value))
+            fields.add((path, "text", composed(value)) if isinstance(value, str) else (path, "number", value))
     return fields
 
 

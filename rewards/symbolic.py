@@ -1,10 +1,11 @@
 r"""Whether two answers mean the same beyond plain numbers: math-verify's verdict, on one answer and within a limit on time.
 
-Always true here: what comes here has passed `bounds.refused` and still belongs into a process that can be killed; an equation
+Invariants: what comes here has passed `bounds.refused` and still belongs into a process that can be killed; an equation
 that is left to be solved is no answer; a gold answer that takes too long is an error and not a wrong completion.
 
 Source: math-verify (https://github.com/huggingface/Math-Verify), whose verdicts are kept but where it is mistaken: it takes
-the last side of any equation (`1=2=42`, `|x|=5` for 5), drops the base of 12_3, and works out what an answer left undone.
+the last side of any equation (`1=2=42`, `|x|=5` for 5), drops the base of 12_3, works out what an answer left undone, reads `4 2`
+as 42 and `[42,42]` as 42, and compares numbers in 15 digits, in which all small ones are 0 (`precision.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 from .bounds import WORDS
 from .notation import tidy
+from .precision import exact_comparison
 from .rational import without_unit
 
 SECONDS = 0.5
@@ -27,6 +29,18 @@ SECONDS = 0.5
 
 _BASE = re.compile(r"\d\s*_\s*\{?\s*(?:\d+|\\text)")
 _EQUALS = re.compile(r"(?<![<>!:\\])=(?!=)")
+_THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3}|(?: \d{3}))+(?!\d)|\d+ (?=\d+/\d)")
+_OBJECT = re.compile(
+    r"[<>]|\\(?:pm|mp|[lg]e|[lg]t|ne|in|c[au]p|setminus|emptyset|mathbb|begin|vec|text|mathrm)(?![A-Za-z])"
+)
+_SIGNS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])")
+_SPACED = re.compile(r"(?<![\d.])\d{1,3}(?: \d{3})+(?!\d)")
+_SPACE = re.compile(r"(?<!\d) | (?!\d)")
+_APART = re.compile(r"\d\s+\d")
+_DENIES = re.compile(
+    r"(?<![A-Za-z\\])(?:not|never|cannot|neither|nor|except|wrong|incorrect|false)(?![A-Za-z])|n['’]t(?![A-Za-z])|\\l?n(?:e|eq|eg|ot)(?![A-Za-z])",
+    re.IGNORECASE,
+)
 _LISTS = re.compile(r"(?<![A-Za-z])(?:and|or)(?![A-Za-z])")
 _NAME = re.compile(
     r"\|[A-Z]{2}\||-?(?:\\?[A-Za-z]+|\\(?:text|mathrm|operatorname|overline|angle|triangle|vec)\s*\{[^{}]*\}|\\(?:angle|triangle)\s*\w+)"
@@ -42,8 +56,8 @@ class GoldTooHard(RuntimeError):
 
 
 def plain(text: str) -> str:
-    """The spelling in which two answers are compared letter by letter: tidy, and without spaces."""
-    return tidy(text).replace(" ", "")
+    """The spelling in which two answers are compared letter by letter: tidy, without spaces but those that keep digits apart."""
+    return _SPACE.sub("", _SPACED.sub(lambda found: found[0].replace(" ", ""), tidy(text)))
 
 
 def sides(text: str) -> list[str]:
@@ -59,6 +73,30 @@ def sides(text: str) -> list[str]:
             parts.append(text[start:i].strip())
             start = i + 1
     return [*parts, text[start:].strip()]
+
+
+def several(text: str) -> bool:
+    """Whether a tidied answer, or what it says that something equals, lists several: `42, 43`, `[42,42]`, `41 or 42`."""
+    last = sides(text)[-1]
+    return bool(_LISTS.search(last) or _SIGNS.search(last)) or any(
+        mark in _THOUSANDS.sub("0", WORDS.sub(" ", last)) for mark in ",;"
+    )
+
+
+def may_list(gold: str) -> bool:
+    """Whether an answer that lists several may equal a tidied gold answer: one that lists, or is a set, a relation, a vector."""
+    return several(gold) or _OBJECT.search(gold) is not None
+
+
+def apart(text: str) -> bool:
+    """Whether digits are next to one another with nothing but white space between: `4 2` is neither 42 nor 8."""
+    bare = WORDS.sub(lambda found: "w" if any(map(str.isalpha, found[0].partition("{")[2])) else " ", text)
+    return _APART.search(_THOUSANDS.sub("0", bare)) is not None
+
+
+def denies(text: str) -> bool:
+    """Whether a text says that something is not so: `not 42`, `\\ne 42`."""
+    return _DENIES.search(text) is not None
 
 
 def is_name(side: str) -> bool:
@@ -147,7 +185,8 @@ def _parsed(text: str) -> Any:
 
 
 def _verified(gold: Any, answer: Any) -> bool:
-    return bool(_math_verify()[2](gold, answer, timeout_seconds=None))
+    with exact_comparison():
+        return bool(_math_verify()[2](gold, answer, timeout_seconds=None))
 
 
 @functools.cache

@@ -6,9 +6,12 @@ Each extractor takes the completion and returns the answer, or None where there 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
+from typing import Literal
 
 from ..configs.errors import BadInput, nearest
+from . import numbers
 
 BOXES = ("\\boxed", "\\fbox")
 LONGEST_BOX = 10_000
@@ -16,13 +19,38 @@ LONGEST_BOX = 10_000
 TAIL, LONGEST_LINE = 2000, 500
 """Characters from the end in which an answer without a box is looked for, and of the line that holds it."""
 
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+MOST_ACCENTS = 30
+"""On one letter."""
+NEAR = 60
+"""Characters before an answer in which a word that denies it is looked for."""
+
+_CURRENCY = re.compile(r"^([-+]?)\s?[$€£¥]\s?(?=[-+.\d])")
 _OPENING = re.compile(r"\\f?box(?:ed)?[ \t\n]{0,8}\{")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _ANCHOR = re.compile(r"####|\banswer\b(?:[ ]is\b|[ ]?[:=])[ ]?:?", re.IGNORECASE)
 _FORMULA = re.compile(r"(?<!\\)\$([^$\n]{1,400})(?<!\\)\$|\\\(([^\n]{1,400}?)\\\)|\\\[([^\n]{1,400}?)\\\]")
-_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}[ ,][^\d]{0,40}[\d\\]|\d[^\d]{0,3}[ ][A-Za-z]{2,}[ ][A-Za-z]")
-_AMOUNT = re.compile(r"(?<![\d.,/\w])[-+]?[$]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?%?")
+_WORDS = re.compile(
+    rf"(?<![\\A-Za-z])[A-Za-z]{{2,}}[ ,][^\d]{{0,40}}[\d\\{''.join(numbers.VULGAR)}]"
+    r"|\d[^\d]{0,3}[ ][A-Za-z]{2,}[ ][A-Za-z]"
+)
+_DENIAL = re.compile(
+    r"(?:\b(?:not|never|cannot|neither|nor|except)|n['’]t|\b(?:other|rather) than|\binstead of|\bfar from|\bnowhere near"
+    r"|\banything but|≠|\\neq?|\\not[ ]?=?)(?:[\s:*$`({]|\\\(|\b(?:equals?|equal to|be|been|to|exactly|simply|just|really"
+    r"|quite|the|an?|about|near|close|number|value|answer|is)\b){0,8}\Z",
+    re.IGNORECASE,
+)
+_TRIGGERS = ("no", "never", "n't", "n’t", "neither", "except", "than", "instead", "far", "but", "≠", "\\n")
+"""One of these is in whatever `_DENIAL` finds."""
+_DOUBT = re.compile(
+    r"(?:n['’]t|\b(?:not|never))\s(?:think|believe|say|mean|claim|sure|certain|true|the case)"
+    r"(?:\s(?:that|the|my|our|your|final|correct|right)){0,4}\s?\Z",
+    re.IGNORECASE,
+)
+_WRONG = re.compile(
+    r"[\s$*`)\]}\\.]{0,8}(?:is|was)(?:(?:[ ]not|n['’]t)[ ](?:the[ ]|an?[ ])?(?:(?:right|correct|final)[ ])?"
+    r"(?:answer|solution|right|correct)|[ ](?:wrong|incorrect|false))\b",
+    re.IGNORECASE,
+)
 _OFFERS = re.compile(r"[ ,;]*(?:[ ](?:or|and|and/or|maybe|perhaps|/)|,|;|)[ ]*", re.IGNORECASE)
 
 
@@ -30,6 +58,17 @@ def after_thinking(text: str) -> str:
     """What follows the last `</think>`; an unclosed `<think>` hides everything after it."""
     text = text[text.rfind("</think>") + len("</think>") :] if "</think>" in text else text
     return text[: text.find("<think>")] if "<think>" in text else text
+
+
+def composed(text: str, form: Literal["NFC", "NFD"] = "NFC") -> str:
+    """`text` in the one spelling of all that Unicode holds to be the same text, with accents composed (or decomposed).
+
+    A text with over 30 accents on one letter stays as it is: no language has them (UAX #15, Stream-Safe Text Format), and sorting
+    them takes quadratic time.
+    """
+    if text.isascii() or "1" * (MOST_ACCENTS + 1) in "".join("1" if unicodedata.combining(c) else "0" for c in text):
+        return text
+    return unicodedata.normalize(form, text)
 
 
 def strip(text: str) -> str | None:
@@ -43,18 +82,23 @@ def first_line(text: str) -> str | None:
 
 
 def last_number(text: str) -> str | None:
-    """The last number in the answer, without thousands separators."""
-    numbers = _NUMBER.findall(after_thinking(text)[-2000:])
-    return numbers[-1].replace(",", "") if numbers else None
+    """The last number in the answer, spelled plainly (`-1234.5`); `rewards/numbers.py` says what is one."""
+    found = numbers.last(after_thinking(text))
+    return None if found is None else found.plain
 
 
 def hash_answer(text: str) -> str | None:
-    """What follows the last `####`, as GSM8K writes its answers; commas and a closing full stop are dropped."""
+    """What follows the last `####` on its line, as GSM8K writes its answers.
+
+    Digits, signs and thousands are spelled plainly (`1,234` as `1234`, while `12,34` stays); a closing full stop and a currency
+    sign before the number are dropped.
+    """
     text = after_thinking(text)
     if "####" not in text:
         return None
-    line = text[text.rfind("####") + 4 :].strip().split("\n", 1)[0]
-    return line.replace(",", "").strip().rstrip(".").lstrip("$") or None
+    line = text[text.rfind("####") + 4 :].strip().split("\n", 1)[0].strip()
+    line = numbers.united(numbers.spelled(line)).strip().rstrip(".")
+    return _CURRENCY.sub(r"\1", line, count=1) or None
 
 
 def boxed(text: str) -> str | None:
@@ -81,28 +125,43 @@ def final_answer(text: str) -> str | None:
     r"""The one answer that a worked solution ends with: the last box and nothing else where there is a box.
 
     Without a box: what follows the last `####` or "answer is" on its line, or else the last line. Of a sentence, its last
-    formula between dollar signs, or its last number; none where it offers several ("3 or 4").
+    formula between dollar signs, or its last number; none where it offers several ("3 or 4"), and never one that is denied
+    ("not 42", "42 is wrong").
     """
     text = after_thinking(text)
     if any(box in text for box in BOXES):
-        return boxed(text)
+        start = max(text.rfind(box) for box in BOXES)
+        return None if _denied(text, start) else content_of_box(text, start)
     tail = text[-TAIL:].strip()
     anchors = list(_ANCHOR.finditer(tail))
     if anchors:
         after = tail[anchors[-1].end() :].strip()
-        return _of_sentence(after.split("\n", 1)[0]) if after else None
+        doubted = _DOUBT.search(tail[max(0, anchors[-1].start() - NEAR) : anchors[-1].start()])
+        return _of_sentence(after.split("\n", 1)[0]) if after and not doubted else None
     lines = tail.rsplit("\n", 1)
     return _of_sentence(lines[-1]) if lines else None
 
 
+def _denied(text: str, start: int) -> bool:
+    """Whether what stands right before `start` denies what follows."""
+    before = text[max(0, start - NEAR) : start].lower()
+    return any(word in before for word in _TRIGGERS) and _DENIAL.search(before) is not None
+
+
 def _of_sentence(line: str) -> str | None:
     line = line[-LONGEST_LINE:].strip().strip("*`").strip().rstrip(".").rstrip("*").strip()
-    for parts in (list(_FORMULA.finditer(line)), list(_AMOUNT.finditer(line)) if _WORDS.search(line) else []):
+    words = _WORDS.search(line) is not None
+    line = numbers.spelled(line) if words else line
+    for parts in (list(_FORMULA.finditer(line)), list(numbers.every(line)) if words else []):
         if not parts:
             continue
+        parts = [part for part in parts if not (_denied(line, part.start()) or _WRONG.match(line, part.end()))]
+        if not parts:
+            return None
         if len(parts) > 1 and _OFFERS.fullmatch(line[parts[-2].end() : parts[-1].start()]):
             return ", ".join(part[0].strip("$") for part in parts)  # several answers are handed on as several
-        found = next((group for group in parts[-1].groups() if group), parts[-1][0]).strip()
+        formula = next((group for group in parts[-1].groups() if group), None) if parts[-1].re is _FORMULA else None
+        found = (formula or parts[-1][0]).strip()
         percent = line[parts[-1].end() :].lstrip().startswith(("%", "\\%"))
         return found + "%" if percent and not found.endswith("%") else found or None
     return line or None

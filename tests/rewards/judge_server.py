@@ -93,7 +93,9 @@ class Handler(BaseHTTPRequestHandler):
             server.requests.append((self.path, dict(self.headers), body))
             mode = server.modes.pop(0) if len(server.modes) > 1 else server.modes[0]
         status, headers, raw = 200, {}, b""
-        if isinstance(mode, tuple):  # an HTTP status, and headers
+        if isinstance(mode, tuple) and len(mode) == 3:  # an HTTP status, headers and the body's bytes
+            status, headers, raw = mode
+        elif isinstance(mode, tuple):
             status, headers = mode
             raw = json.dumps({"error": f"no: {self.headers.get('Authorization')}"}).encode()
         elif mode == "hang":
@@ -104,6 +106,9 @@ class Handler(BaseHTTPRequestHandler):
             return
         elif mode in ("drip", "drip headers"):
             self.drip(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n" + (b"\r\n" if mode == "drip" else b"X-Slow: "))
+            return
+        elif mode == "endless":
+            self.flood()
             return
         elif mode == "giant":
             raw = b" " * 2_000_000
@@ -127,6 +132,14 @@ class Handler(BaseHTTPRequestHandler):
             while not server_ended(self.server.judge):
                 self.wfile.write(b"x")
                 self.wfile.flush()
+        except OSError:
+            self.close_connection = True
+
+    def flood(self):
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        try:
+            while not self.server.judge.ended.is_set():
+                self.wfile.write(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
         except OSError:
             self.close_connection = True
 

@@ -85,6 +85,11 @@ HOSTILE = {
     "spaces": " " * 130_000 + "B C",
     "an open thought": "B" + "<think>" * 18_000 + "C",
     "NUL bytes": "B" + "\0" * 130_000,
+    "no-break spaces": "Answer: x" + "\u00a0" * 1980 + "y",
+    "spaces of all kinds": "Answer: (" + " \u00a0\u2003\t" * 480 + "y",
+    "a letter and spaces": "(" + "\u00a0" * 900 + "B" + "\u00a0" * 900 + ")" + "\u00a0" * 150 + "x",
+    "reasons": "The answer is A" + " as since for" * 9_000 + ".x",
+    "reasons of many answers": "answer is as as as as " * 6_000,
 }
 
 
@@ -95,6 +100,18 @@ def test_hostile_text_earns_nothing_at_once(text):
     began = time.process_time()
 
     assert earned(text) == 0.0 and time.process_time() - began < 0.5
+
+
+SPACED = {
+    "Answer:\u00a0B": 1, "Option\u00a0 B": 1, "(\u00a0B )\u00a0Rome": 1, "B.\u2003Rome": 1,
+    "The answer is B,\u00a0because A is in Norway.": 1,
+    "Answer: B since 3.5 is more. than 3": 0, "Answer: A B": 0, "Answer: B since 3 is more.": 1, "The answer is B, not C": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "worth"), SPACED.items())
+def test_white_space_of_any_kind_is_a_space(text, worth):
+    assert earned(text) == worth
 
 
 def test_what_stands_before_an_unfinished_thought_counts():

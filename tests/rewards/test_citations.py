@@ -142,3 +142,11 @@ def test_hostile_text_earns_nothing_and_takes_no_time(text):
     assert earns(quotes, text, sources=sources) == 0.0 == earns(coverage, text, sources=sources, required=["a"])
     assert earns(refusal, text, answerable=False) == 0.0 == earns(refusal, text, answerable=True, answer="1932")
     assert time.process_time() - began < 1
+
+
+def test_a_quotation_is_found_however_accents_are_composed():
+    source = {"1": "The cafe\u0301 is closed on Mondays."}
+
+    assert quotes(prompts=["q"], completions=['"The caf\u00e9 is closed" [1]'], sources=[source]) == [1.0]
+    assert refusal(prompts=["q"], completions=["Je ne sais pas, de\u0301sole\u0301"], answerable=[False],
+                   refusals=[["je ne sais pas d\u00e9sol\u00e9"]]) == [1.0]  # fmt: skip

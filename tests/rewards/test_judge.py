@@ -300,6 +300,11 @@ def test_the_hash_follows_the_settings_and_not_the_process():
     assert hashes[0] == hashes[1] != hashes[2]
 
 
+def test_a_score_of_400_digits_is_above_the_scale():
+    with pytest.raises(Malformed, match="a number from 0 to 10"):
+        read_verdict(f'{{"nonce": "n", "score": {"9" * 400}}}', "n", 0, 10)
+
+
 def test_verdicts_are_read_strictly():
     assert read_verdict('{"nonce": "n", "score": 7.5}', "n", 0, 10) == (7.5, "")
     with pytest.raises(Malformed, match="nonce"):

@@ -1,9 +1,11 @@
 import json
 import random
+import re
 import time
 
 import jsonschema
 import pytest
+from journeyman.configs import BadInput
 from journeyman.rewards.core import Failure, Scored
 from journeyman.rewards.structure import CASES, json_fields, json_schema
 
@@ -57,9 +59,11 @@ def test_valid_means_what_jsonschema_says(schema):
 
 NO_JSON = {
     "empty": "", "words": "none", "NaN": "[NaN]", "Infinity": "-Infinity", "too large": "1e999",
-    "a key twice": '{"a": 1, "a": 1}', "two": "1 2", "words before": "Here: 1", "words behind": "1.", "single quotes": "{'a': 1}",
+    "a key twice": '{"a": 1, "a": 1}', "two": "1 2", "words before": "Here: 1", "words behind": "1.",
+    "single quotes": "{'a': 1}",
     "a comma too many": "[1,]",
-    "an open fence": "```json\n1", "two fences": "```\n1\n```\n```\n1\n```", "in a thought": "<think>1", "a comment": "1 // one",
+    "an open fence": "```json\n1", "two fences": "```\n1\n```\n```\n1\n```", "in a thought": "<think>1",
+    "a comment": "1 // one",
     "digits": "9" * 130_000, "braces": "[" * 130_000, "closed braces": "[" * 60_000 + "]" * 60_000, "objects": '{"a":' * 20_000,
     "deep": "[" * 101 + "]" * 101, "giant": '"' + "a" * 250_000 + '"', "zeros": "\0" * 1000, "a surrogate": "\ud800",
 }  # fmt: skip
@@ -146,3 +150,64 @@ FIELDS = [
 def test_missing_wrong_and_extra_fields_cost(text, answer, expected):
     assert earn(json_fields, [text], answer=answer) == [pytest.approx(expected)]
     assert earn(json_fields, [text], answer=json.dumps(answer)) == [pytest.approx(expected)]
+
+
+DATE = {"type": "object", "properties": {"d": {"type": "string", "format": "date"}}, "required": ["d"]}
+CHECKED = [  # schema, document, whether it is valid
+    (DATE, '{"d": "2024-02-29"}', 1), (DATE, '{"d": "soon"}', 0), (DATE, '{"d": "2024-02-30"}', 0),
+    (DATE, '{"d": "2024-2-3"}', 0),
+    ({"format": "date-time"}, '"2024-03-01T05:00:00Z"', 1), ({"format": "date-time"}, '"2024-03-01T05:00:00.5+01:00"', 1),
+    ({"format": "date-time"}, '"2024-03-01T05:00:00"', 0), ({"format": "date-time"}, '"2024-03-01"', 0),
+    ({"format": "date-time"}, '"2024-13-01T05:00:00Z"', 0), ({"format": "time"}, '"05:00:00Z"', 1),
+    ({"format": "time"}, '"24:00:00Z"', 0),
+    ({"format": "email"}, '"ada@example.org"', 1), ({"format": "email"}, '"ada"', 0), ({"format": "email"}, '"a b@c"', 0),
+    ({"format": "uri"}, '"https://example.org/a?b=%20#c"', 1), ({"format": "uri"}, '"example"', 0),
+    ({"format": "uri"}, '"http://a b"', 0),
+    ({"format": "ipv4"}, '"127.0.0.1"', 1), ({"format": "ipv4"}, '"127.0.0.256"', 0), ({"format": "ipv6"}, '"::1"', 1),
+    ({"format": "uuid"}, '"123e4567-e89b-12d3-a456-426614174000"', 1), ({"format": "uuid"}, '"123"', 0),
+    ({"format": "date"}, "5", 1),
+    ({"format": "hostname"}, '"a.example.org"', 1), ({"format": "hostname"}, '"-a.org"', 0), ({"format": "regex"}, '"(a"', 0),
+    ({"propertyNames": {"format": "email"}}, '{"a": 1}', 0), ({"items": {"format": "date"}}, '["2024-01-01", "x"]', 0),
+    ({"multipleOf": 0.01}, "19.99", 1), ({"multipleOf": 0.1}, "0.3", 1), ({"multipleOf": 0.1}, "0.35", 0),
+    ({"multipleOf": 1e-300}, "1e308", 1),
+    ({"multipleOf": 0.01}, "1" * 401, 0), ({"type": "number"}, "1" * 5000, 0),
+    ({"items": {"multipleOf": 0.5}}, f"[{'9' * 401}]", 0),
+    ({"uniqueItems": True}, "[" + ",".join(f'{{"a": {i}}}' for i in range(5000)) + "]", 1),
+    ({"uniqueItems": True}, "[1, true, 0, false]", 1),
+    ({"uniqueItems": True}, '[{"a": 1, "b": [2]}, {"b": [2.0], "a": 1}]', 0), ({"const": 1}, "true", 0),
+    ({"enum": [True]}, "1", 0),
+    ({"type": "string", "pattern": "a"}, '"\\ud800"', 0), ({"x-order": 3, "title": "a"}, "1", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("schema", "text", "worth"), CHECKED, ids=[f"{s} {t[:30]}"[:80] for s, t, _ in CHECKED])
+def test_all_that_a_schema_says_is_checked(schema, text, worth):
+    assert earn(json_schema, [text], schema=schema) == [worth] == [json_schema.function(text, schema)]
+
+
+REFUSED = {
+    "format: dat": {"properties": {"d": {"format": "dat"}}}, "did you mean 'date'": {"format": "dat"},
+    "format: iri at $.items": {"items": {"format": "iri"}}, "format: duration": {"anyOf": [{"format": "duration"}]},
+    "'requird' at $.properties.a; did you mean 'required'": {"properties": {"a": {"requird": ["b"]}}},
+    "'tipe' at $; did you mean 'type'": {"tipe": "string"}, "contentEncoding at": {"contentEncoding": "base64"},
+    "a draft that is not known here": {"$schema": "http://nowhere/schema"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("says", "schema"), REFUSED.items(), ids=REFUSED)
+def test_a_schema_with_something_that_would_not_be_checked_is_refused_by_name(says, schema):
+    with pytest.raises(BadInput, match=re.escape(says)):
+        earn(json_schema, ["{}"], schema=schema)
+
+
+def test_json_schemas_own_test_names_are_no_keywords_where_they_are_values():
+    schema = {
+        "properties": {"tipe": {"const": {"format": "dat"}}, "format": {"enum": ["requird"]}},
+        "required": ["tipe"],
+    }
+
+    assert earn(json_schema, ['{"tipe": {"format": "dat"}, "format": "requird"}', "{}"], schema=schema) == [1.0, 0.0]
+
+
+def test_composed_and_decomposed_texts_are_one_in_json_fields():
+    assert earn(json_fields, ['{"caf\u00e9": "\u00e9"}'], answer={"cafe\u0301": "e\u0301"}) == [1.0]
