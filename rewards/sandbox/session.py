@@ -1,7 +1,9 @@
 """The judge's end of a conversation with one solver: questions with a nonce, answers made of plain data.
 
-Always true here: every answer has a deadline; an `Ended` is not an `Exception`, so no test code swallows it; what the
-solver sends can be wrong, late or malformed, and is nothing worse. Standard library only.
+Invariants: every answer has a deadline, and reading all answers of one solver has a budget, so that what a completion can
+cost this process is bounded; a question leaves only after the answer to the one before it, so a solver never sees ahead; an
+`Ended` is not an `Exception`, so no test code swallows it; what the solver sends can be wrong, late or malformed, and is
+nothing worse. Standard library only.
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ class Session:
         self.begin()
         self.ended: Ended | None = None
         self.answered = 0
+        self._budget = wire.Budget()
 
     def begin(self) -> None:
         """Start the clock anew."""
@@ -87,7 +90,7 @@ class Session:
         )
 
     def put(self, frames: bytes) -> None:
-        """Send questions, which will be answered in turn; several at once only where they fit the socket's buffer."""
+        """Send a question; two at once only where they fit the socket's buffer."""
         if self.ended or not frames:  # even nothing can't be sent to one that is gone, whose answers may still be here
             return
         try:
@@ -103,7 +106,7 @@ class Session:
         if not self.ended:
             try:
                 self.answered += 1
-                return self._answer(wire.receive(self.end, self.deadline), question.nonce)
+                return self._answer(wire.receive(self.end, self.deadline, self._budget), question.nonce)
             except TimeoutError:
                 self.ended = Ended("time")
             except (OSError, EOFError):
@@ -115,7 +118,7 @@ class Session:
     def _answer(self, message: Any, nonce: int) -> Any:
         match message:
             case [int(n), "value", value] if n == nonce:
-                return wire.unpack(value, self.handle)
+                return wire.unpack(value, self.handle, self._budget)
             case [int(n), "raised", [str(), *_] as names, str(text)] if n == nonce:
                 if all(type(name) is str for name in names):
                     raise Raised([name[:100] for name in names[:20]], text[:500])
