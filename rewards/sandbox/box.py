@@ -34,7 +34,7 @@ from .session import Ended, Raised, Session
 from .zygote import ANSWER, JUDGE, PROGRAM
 
 SECONDS, MEMORY_MB, SCRATCH_MB = 5.0, 512, 64
-_OUTPUT, _AT_ONCE = 4 << 20, 64 << 10
+_OUTPUT, _AT_ONCE = 4 << 20, 32 << 10
 _JUDGE_GRACE = 2.0
 _PAUSES = (0.1, 0.3, 1.0, 3.0)
 """Seconds before a completion that found no process is tried again."""
@@ -225,7 +225,6 @@ class Sandbox:
                 _load(session, code)
                 greet(judge)
                 left = max(session.deadline - time.monotonic(), 0.01)
-                end.setblocking(True)
                 wire.send(judge, [*about, left])
                 said = wire.receive(judge, time.monotonic() + left + _JUDGE_GRACE)
             except (Raised, Ended) as error:
@@ -296,22 +295,24 @@ class Sandbox:
 
 
 def _load(session: Session, code: str, more: bytes = b"") -> bool:
-    """Have the solver run `code`; True where `more` went along with it, which costs no turns of the two processes.
+    """Have the solver run `code`; True where the question `more` went along with it, which spares the processes a turn.
 
     Raises:
         SandboxFailure: the solver's process could not be confined.
         Raised: the code raised, or can't be sent.
         Ended: it never came to an end.
     """
+    together = bool(more) and len(code) + len(more) <= _AT_ONCE
     try:
-        load = session.question("load", code)
+        load = session.question("load", code, *([True] if together else []))
     except wire.WireError as error:
         greet(session.end)
         raise Raised(["WireError"], f"the code is {error}") from None
-    together = len(load.frame) + len(more) <= _AT_ONCE
-    session.put(load.frame + more if together else b"")  # while the child confines itself
+    first = load.frame + (more if together else b"")
+    early = len(first) <= 2 * _AT_ONCE  # which the socket holds while the child confines itself
+    session.put(first if early else b"")
     greet(session.end)
     session.begin()
-    session.put(b"" if together else load.frame)
+    session.put(b"" if early else first)
     session.take(load)
     return together

@@ -9,12 +9,16 @@ nothing worse. Standard library only.
 from __future__ import annotations
 
 import secrets
+import select
 import socket
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from . import wire
+
+
+_AHEAD = 1 << 16
 
 
 class Ended(BaseException):
@@ -54,10 +58,11 @@ class Session:
         self.begin()
         self.ended: Ended | None = None
         self.answered = 0
-        self._budget = wire.Budget()
+        self._budget, self._reader = wire.Budget(), wire.Reader(self._more)
 
     def begin(self) -> None:
         """Start the clock anew."""
+        self.end.setblocking(False)  # what is waited for is waited for by `_wait`, with fewer calls of the system
         self.deadline = time.monotonic() + self._seconds
 
     def ask(self, operation: str, *arguments: Any, names: dict[str, Any] | None = None,
@@ -93,20 +98,35 @@ class Session:
         """Send a question; two at once only where they fit the socket's buffer."""
         if self.ended or not frames:  # even nothing can't be sent to one that is gone, whose answers may still be here
             return
+        left = memoryview(frames)
         try:
-            self.end.settimeout(max(self.deadline - time.monotonic(), 0.001))
-            self.end.sendall(frames)
+            while left:
+                try:
+                    left = left[self.end.send(left) :]
+                except BlockingIOError:
+                    self._wait(select.POLLOUT)
         except TimeoutError:
             self.ended = Ended("time")
         except OSError:
             self.ended = Ended("gone")
+
+    def _wait(self, what: int) -> None:
+        poll = select.poll()
+        poll.register(self.end, what)
+        left = self.deadline - time.monotonic()
+        if left <= 0 or not poll.poll(left * 1000):
+            raise TimeoutError
+
+    def _more(self, size: int) -> bytes:
+        self._wait(select.POLLIN)
+        return self.end.recv(max(size, _AHEAD))
 
     def take(self, question: Question) -> Any:
         """The answer to the oldest question that has none yet; returns and raises as `ask` does."""
         if not self.ended:
             try:
                 self.answered += 1
-                return self._answer(wire.receive(self.end, self.deadline, self._budget), question.nonce)
+                return self._answer(self._reader.receive(self._budget), question.nonce)
             except TimeoutError:
                 self.ended = Ended("time")
             except (OSError, EOFError):

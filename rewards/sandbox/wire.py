@@ -10,11 +10,12 @@ import json
 import socket
 import struct
 import time
+from collections.abc import Callable
 from typing import Any
 
 from .values import Budget, Handle, WireError, pack, unpack
 
-__all__ = ["MOST_BYTES", "Budget", "Handle", "WireError", "frame", "pack", "receive", "send", "unpack"]
+__all__ = ["MOST_BYTES", "Budget", "Handle", "Reader", "WireError", "frame", "pack", "receive", "send", "unpack"]
 
 MOST_BYTES = 4 << 20
 _BYTES_A_UNIT = 8
@@ -46,23 +47,66 @@ def send(end: socket.socket, message: Any) -> None:
     end.sendall(frame(message))
 
 
-def receive(end: socket.socket, deadline: float | None = None, budget: Budget | None = None) -> Any:
-    """The next message. `deadline` is a moment of `time.monotonic`; reading it is paid for from `budget`.
+class Reader:
+    """Reads messages out of a stream.
+
+    Args:
+        more: what came, one byte or many, when so many are missing; nothing at the stream's end. What it
+            gives beyond them is kept for the next message.
+    """
+
+    def __init__(self, more: Callable[[int], bytes]) -> None:
+        self._more, self._held = more, b""
+
+    def receive(self, budget: Budget | None = None) -> Any:
+        """The next message; reading it is paid for from `budget`.
+
+        Raises:
+            WireError: not a message, or one too many.
+            EOFError: the other side has gone.
+        """
+        (length,) = _LENGTH.unpack(self._exactly(_LENGTH.size))
+        if length > MOST_BYTES:
+            raise WireError(f"over {MOST_BYTES >> 20} MB")
+        if budget is not None:
+            budget.spend(length // _BYTES_A_UNIT)
+        try:
+            return _parse(self._exactly(length))
+        except (ValueError, RecursionError) as error:
+            raise WireError(f"not a message: {type(error).__name__}") from None
+
+    def _exactly(self, size: int) -> bytes:
+        data = self._held
+        if len(data) < size:
+            whole = bytearray(data)
+            while len(whole) < size:
+                part = self._more(min(size - len(whole), 1 << 20))
+                if not part:
+                    raise EOFError("the connection was closed")
+                whole += part
+            data = bytes(whole)
+        self._held = data[size:]
+        return data[:size]
+
+
+def receive(end: socket.socket, deadline: float | None = None) -> Any:
+    """The next message, and not a byte more. `deadline` is a moment of `time.monotonic`.
 
     Raises:
-        WireError: not a message, or one too many.
+        WireError: not a message.
         EOFError: the other side has gone.
         TimeoutError: none came in time.
     """
-    (length,) = _LENGTH.unpack(_exactly(end, _LENGTH.size, deadline))
-    if length > MOST_BYTES:
-        raise WireError(f"over {MOST_BYTES >> 20} MB")
-    if budget is not None:
-        budget.spend(length // _BYTES_A_UNIT)
-    try:
-        return _parse(_exactly(end, length, deadline))
-    except (ValueError, RecursionError) as error:
-        raise WireError(f"not a message: {type(error).__name__}") from None
+
+    def more(size: int) -> bytes:
+        if deadline is not None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            end.settimeout(left)
+        return end.recv(size)
+
+    return Reader(more).receive()
 
 
 def _parse(data: bytes) -> Any:
@@ -75,18 +119,3 @@ def _short(digits: str) -> int:
     if len(digits) > len(_LONG):
         raise WireError("a giant number")
     return int(digits)
-
-
-def _exactly(end: socket.socket, size: int, deadline: float | None) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        if deadline is not None:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            end.settimeout(left)
-        part = end.recv(min(size - len(data), 1 << 20))
-        if not part:
-            raise EOFError("the connection was closed")
-        data += part
-    return bytes(data)
