@@ -10,7 +10,7 @@ JSON's own types stand for themselves; every other value is an object with one k
 from __future__ import annotations
 
 import datetime
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
@@ -24,8 +24,9 @@ FRACTION_BITS, NARROW_BITS = 200_000, 4096
 compared with a Decimal or divided."""
 WORK = 8_000_000
 """What a Budget holds: one unit is a plain value, about 0.3 microseconds."""
-_TAGGED, _SQUARE_BITS = 16, 200_000
-_KEYS, _ITEMS = type({}.keys()), type({}.items())
+_TAGGED, _SQUARE_BITS = 16, 50_000
+_KEYS = (type({}.keys()), type(OrderedDict().keys()))
+_ITEMS = (type({}.items()), type(OrderedDict().items()))
 
 
 class WireError(ValueError):
@@ -92,9 +93,9 @@ def pack(value: Any, keep: Callable[[Any], int] | None = None, depth: int = MOST
         return float.__add__(value, 0.0)
     if isinstance(value, deque):
         return {"e": [[pack(item, keep, depth) for item in deque.__iter__(value)], value.maxlen]}
-    if kind is _KEYS:
+    if kind in _KEYS:
         return {"k": [pack(item, keep, depth) for item in value]}
-    if kind is _ITEMS:
+    if kind in _ITEMS:
         return {"p": [[pack(k, keep, depth), pack(v, keep, depth)] for k, v in value]}
     packed = _packed_scalar(value)
     if packed is not None:
