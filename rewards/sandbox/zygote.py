@@ -70,9 +70,7 @@ def _threads(level: str) -> Threads | None:
         return None
 
 
-def _serve(
-    control: socket.socket, owner: int, null: int, confinement: Confinement, threads: Threads | None
-) -> None:
+def _serve(control: socket.socket, owner: int, null: int, confinement: Confinement, threads: Threads | None) -> None:
     children: dict[int, int] = {}
     dying: set[int] = set()
     processors = sorted(os.sched_getaffinity(0))
