@@ -26,8 +26,8 @@ membarrier rseq close_range
 """
 
 _SCRATCH = """
-readlink readlinkat truncate rename renameat renameat2 mkdir mkdirat rmdir creat link linkat unlink unlinkat symlink symlinkat chmod fchmod
-fchmodat utimensat copy_file_range sendfile
+readlink readlinkat truncate rename renameat renameat2 mkdir mkdirat rmdir creat link linkat unlink unlinkat symlink
+symlinkat chmod fchmod fchmodat utimensat copy_file_range sendfile
 """
 """Where every writable file is in a private scratch folder. Elsewhere the files' owner could change modes of the host's:
 Landlock does not watch over chmod, and over truncate only since its third version; nor over reading where a link leads,

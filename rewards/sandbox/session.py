@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 from . import wire
 
-
 _AHEAD = 1 << 16
 
 

@@ -5,14 +5,15 @@ user runs. So the server goes under a filter that passes a thread's start and en
 of its children inherit (seccomp's user notification, Linux 5.5 and newer). It costs nothing until a child makes a thread.
 
 Invariants: at most MOST live threads a child, one more fails as it does where the system has no room; who goes on trying
-is ended; from its first extra thread on a child keeps to one processor, so that it takes no more than a program without
-threads could. Standard library only.
+is ended; from its first extra thread on a child keeps to one processor, where each further thread counts for less, so that it
+takes about what a program without threads could. Standard library only.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import signal
 import struct
@@ -26,6 +27,8 @@ _REFUSALS = 5000
 _NOTIFICATION, _RESPONSE = struct.Struct("=QIIi60x"), struct.Struct("=QqiI")
 _RECEIVE, _SEND = 0xC0502100, 0xC0182101
 _CONTINUE, _EAGAIN = 1, 11
+_A_STEP = 1.25
+"""How much less of a processor a thread gets for each step of niceness: n threads are made as nice as gives each an nth."""
 
 
 @dataclass
@@ -33,6 +36,7 @@ class _Child:
     live: int = 1
     refused: int = 0
     processor: int | None = None
+    nice: int = 0
 
 
 class Threads:
@@ -75,8 +79,10 @@ class Threads:
                 if child.processor is None:
                     child.processor = self._quietest()
                     os.sched_setaffinity(thread, {child.processor})  # the only thread yet; all others inherit it
-                self._reply(number)
                 child.live += 1
+                child.nice = max(child.nice, min(19, round(math.log(child.live, _A_STEP))))
+                os.setpriority(os.PRIO_PROCESS, thread, child.nice)  # which the new thread inherits
+                self._reply(number)
 
     def _of(self, thread: int, children: list[int]) -> int:
         """The child that a thread belongs to."""

@@ -152,10 +152,10 @@ def test_values_of_the_standard_library_go_both_ways_under_a_test(text):
 
 
 def test_dates_keep_their_parts():
-    moment = datetime.datetime(2024, 3, 6, 1, 2, 3, 4, tzinfo=datetime.timezone.utc, fold=1)
+    moment = datetime.datetime(2024, 3, 6, 1, 2, 3, 4, tzinfo=datetime.UTC, fold=1)
     arrived = wire.unpack(json.loads(json.dumps(wire.pack([moment, OrderedDict(a=1).keys()]))))
 
-    assert arrived[0] == moment and (arrived[0].fold, arrived[0].tzinfo) == (1, datetime.timezone.utc)
+    assert arrived[0] == moment and (arrived[0].fold, arrived[0].tzinfo) == (1, datetime.UTC)
     assert list(arrived[1]) == ["a"]
 
 
