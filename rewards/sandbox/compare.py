@@ -11,7 +11,7 @@ from collections import deque
 from typing import Any
 
 _MOST_DEPTH = 200
-_SETS = (set, frozenset, type({}.keys()))
+_SETS: tuple[type, ...] = (set, frozenset, type({}.keys()))
 _KEY_DIGITS = 1 << 62
 
 

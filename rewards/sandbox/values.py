@@ -25,8 +25,8 @@ compared with a Decimal or divided."""
 WORK = 8_000_000
 """What a Budget holds: one unit is a plain value, about 0.3 microseconds."""
 _TAGGED, _SQUARE_BITS = 16, 50_000
-_KEYS = (type({}.keys()), type(OrderedDict().keys()))
-_ITEMS = (type({}.items()), type(OrderedDict().items()))
+_KEYS: tuple[type, ...] = (type({}.keys()), type(OrderedDict().keys()))
+_ITEMS: tuple[type, ...] = (type({}.items()), type(OrderedDict().items()))
 
 
 class WireError(ValueError):
@@ -241,7 +241,9 @@ def _moment(tag: str, inner: Any) -> Any:
     if tag in ("w", "o"):
         *numbers, fold, offset = inner
         zone = None if offset is None else _moment("z", offset)
-        kind = datetime.datetime if tag == "w" else datetime.time
+        if len(numbers) != (7 if tag == "w" else 4):
+            raise WireError("not a moment")
+        kind: Any = datetime.datetime if tag == "w" else datetime.time
         return kind(*map(_whole, numbers), tzinfo=zone, fold=_whole(fold))
     raise WireError("unknown kind of value")
 
