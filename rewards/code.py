@@ -67,8 +67,9 @@ def python_tests(
     argument list, and the value by exact types; `{"call", "after"}` compares the argument list as the call left it;
     `"tolerance"` lets floats differ, and a float pass for an int); or `test`, code that defines `check(candidate)` as
     HumanEval has it or asserts about `entry_point` as MBPP has it. `starter` goes before the completion: imports,
-    helpers, or the signature that it continues. `objects`: whether `entry_point` gives objects whose attributes the test uses; by default where its name begins
-    with a capital. `time_limit`: seconds for all calls of a row together, or for each program. `memory_limit`: MiB.
+    helpers, or the signature that it continues. `objects`: whether `entry_point` gives objects whose attributes the test
+    uses; by default where its name begins with a capital. `time_limit`: seconds for all calls of a row together, or for
+    each program. `memory_limit`: MiB.
 
     Source: HumanEval (arXiv 2107.03374), MBPP (2108.07732), APPS (2105.09938) for the forms; the judge outside the
     solver's process is ours.

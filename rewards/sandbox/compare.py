@@ -43,7 +43,7 @@ def same(got: Any, expected: Any, tolerance: float = 0.0, depth: int = _MOST_DEP
     if type(expected) is dict:
         return _same_dict(got, expected, tolerance, depth)
     try:
-        if isinstance(expected, _SETS):
+        if type(expected) in _SETS:
             return len(got) == len(expected) and _paired(got, expected, depth) is not None
         return bool(got == expected)
     except (ArithmeticError, RecursionError):  # a signalling NaN of Decimal's
