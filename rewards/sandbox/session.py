@@ -17,8 +17,6 @@ from typing import Any, NamedTuple
 
 from . import wire
 
-_AHEAD = 1 << 16
-
 
 class Ended(BaseException):
     """The solver can't be asked any more: `time`, `gone` (it exited, crashed or was killed) or `protocol`."""
@@ -117,8 +115,10 @@ class Session:
             raise TimeoutError
 
     def _more(self, size: int) -> bytes:
+        if (part := wire.soon(self.end, size)) is not None:
+            return part
         self._wait(select.POLLIN)
-        return self.end.recv(max(size, _AHEAD))
+        return self.end.recv(max(size, wire.AHEAD))
 
     def take(self, question: Question) -> Any:
         """The answer to the oldest question that has none yet; returns and raises as `ask` does."""

@@ -37,7 +37,12 @@ def answer(end: socket.socket) -> None:
     kept: dict[int, Any] = {}
     numbers = itertools.count(1)
     scope: dict[str, Any] = {}
-    reader = wire.Reader(lambda size: end.recv(max(size, 1 << 16)))
+
+    def more(size: int) -> bytes:
+        part = wire.soon(end, size)
+        return end.recv(max(size, wire.AHEAD)) if part is None else part
+
+    reader = wire.Reader(more)
     held = b""
 
     def keep(thing: Any) -> int:

@@ -6,7 +6,9 @@ other side is a WireError; reading one takes time in proportion to its length. S
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import socket
 import struct
 import time
@@ -15,9 +17,24 @@ from typing import Any
 
 from .values import Budget, Handle, WireError, pack, unpack
 
-__all__ = ["MOST_BYTES", "Budget", "Handle", "Reader", "WireError", "frame", "pack", "receive", "send", "unpack"]
+__all__ = [
+    "AHEAD",
+    "MOST_BYTES",
+    "Budget",
+    "Handle",
+    "Reader",
+    "WireError",
+    "frame",
+    "pack",
+    "receive",
+    "send",
+    "soon",
+    "unpack",
+]
 
 MOST_BYTES = 4 << 20
+AHEAD, _TURNS = 1 << 16, 20
+"""Bytes read at once, and how often a processor is offered to others before this process sleeps."""
 _BYTES_A_UNIT = 8
 _LENGTH = struct.Struct("!I")
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
@@ -87,6 +104,17 @@ class Reader:
             data = bytes(whole)
         self._held = data[size:]
         return data[:size]
+
+
+def soon(end: socket.socket, size: int) -> bytes | None:
+    """What came of a message by now or in some microseconds, sooner than a process could fall asleep and be woken; None
+    where nothing did. At least `size` bytes are missing.
+    """
+    for _ in range(_TURNS):
+        with contextlib.suppress(BlockingIOError):
+            return end.recv(max(size, AHEAD), socket.MSG_DONTWAIT)
+        os.sched_yield()
+    return None
 
 
 def receive(end: socket.socket, deadline: float | None = None) -> Any:
