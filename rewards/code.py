@@ -1,7 +1,8 @@
 """Code that passes its tests, run in the sandbox.
 
-Always true here: the model's code runs in a process that holds no test and no expected value; what fails on the code's
-side earns 0, what fails on the sandbox's side is an exception, which makes the row unscorable.
+Invariants: the model's code runs in a process that holds no test and no expected value; what fails on the code's side
+earns 0, what fails on the sandbox's side is an exception, which makes the row unscorable; a row whose tests can't be used is
+BadInput whatever the completion, and no completion makes a good row look bad.
 """
 
 from __future__ import annotations
@@ -58,15 +59,17 @@ def python_tests(
     memory_limit: int = MEMORY_MB,
     log_metric: Callable[[str, float], None] | None = None,
 ) -> float:
-    """1 where the completion's code passes every test of its row, else 0; the share passed is logged as a metric.
+    """1 where the completion's code passes every test of its row, else 0; the share passed is logged as a metric (of
+    programs the share before the first that failed: the others are not run).
 
     Columns: either `tests`, a list (or its JSON text) of `{"input", "output"}` for programs (standard input and output,
     compared line by line, trailing white space ignored) or of `{"call", "expect"}` for the function `entry_point` (an
     argument list, and the value by exact types; `{"call", "after"}` compares the argument list as the call left it;
-    `"tolerance"` lets floats differ); or `test`, code that defines `check(candidate)` as HumanEval has it or asserts about
-    `entry_point` as MBPP has it. `starter` goes before the completion: imports, helpers, or the signature that it
-    continues. `objects`: whether `entry_point` gives objects whose attributes the test uses; by default where its name begins
-    with a capital. `time_limit`: seconds for all calls of a row together, or for each program. `memory_limit`: MiB.
+    `"tolerance"` lets floats differ, and a float pass for an int); or `test`, code that defines `check(candidate)` as
+    HumanEval has it or asserts about `entry_point` as MBPP has it. `starter` goes before the completion: imports,
+    helpers, or the signature that it continues. `objects`: whether `entry_point` gives objects whose attributes the test
+    uses; by default where its name begins with a capital. `time_limit`: seconds for all calls of a row together, or for
+    each program. `memory_limit`: MiB.
 
     Source: HumanEval (arXiv 2107.03374), MBPP (2108.07732), APPS (2105.09938) for the forms; the judge outside the
     solver's process is ours.
@@ -110,10 +113,12 @@ def _judge(box: Sandbox, code: str, tests: list[Mapping[str, Any]], entry_point:
            limits: dict[str, Any]) -> list[bool]:  # fmt: skip
     kinds = {"input" if "output" in test else "call" if "call" in test else "" for test in tests}
     if kinds == {"input"}:
-        passed = []
-        for test in tests:
+        passed = [False] * len(tests)
+        for i, test in enumerate(tests):
             out = box.program(code, str(test.get("input", "")), **limits)
-            passed.append(not out.why and same_output(out.stdout, str(test["output"])))
+            passed[i] = not out.why and same_output(out.stdout, str(test["output"]))
+            if not passed[i]:  # nothing can be earned any more, and each of the others may take its whole time
+                break
         return passed
     if kinds != {"call"} or not all("expect" in test or "after" in test for test in tests):
         raise BadInput(

@@ -1,6 +1,6 @@
 """Run model-written Python and say what it answered: `Sandbox`.
 
-Always true here: the code runs in a confined process of its own, which holds no test and no expected value; a wrong,
+Invariants: the code runs in a confined process of its own, which holds no test and no expected value; a wrong,
 hanging or hostile completion is an answer, a failure of the sandbox is an exception; nothing a completion started is left
 when a call returns; safe from many threads, of which no more than `workers` run a completion at once.
 
@@ -21,22 +21,25 @@ import os
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ...configs.errors import BadInput
 from . import wire
-from .client import SandboxFailure, Zygote, greet, listen
+from .breaker import Breaker
+from .client import NotStarted, SandboxFailure, Zygote, greet, listen
 from .levels import choose
 from .session import Ended, Raised, Session
 from .zygote import ANSWER, JUDGE, PROGRAM
 
 SECONDS, MEMORY_MB, SCRATCH_MB = 5.0, 512, 64
-_OUTPUT, _AT_ONCE = 4 << 20, 64 << 10
+_OUTPUT, _AT_ONCE = 4 << 20, 32 << 10
 _JUDGE_GRACE = 2.0
-_WINDOW, _LEAST, _SHARE = 200, 5, 0.05
+_PAUSES = (0.1, 0.3, 1.0, 3.0)
+"""Seconds before a completion that found no process is tried again."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Sandbox:
         self._slots = threading.BoundedSemaphore(workers or len(os.sched_getaffinity(0)))
         self._lock = threading.Lock()
         self._zygote: Zygote | None = None
-        self._past: deque[bool] = deque(maxlen=_WINDOW)
+        self._breaker = Breaker()
         self.warm()
 
     def __enter__(self) -> Sandbox:
@@ -107,7 +110,7 @@ class Sandbox:
             if self._zygote:
                 self._zygote.close()
             self._zygote = None
-            self._past.clear()
+            self._breaker.forget()
 
     def calls(self, code: str, entry_point: str, arguments: Sequence[Sequence[Any]], *, in_place: bool = False,
               seconds: float = SECONDS, memory_mb: int = MEMORY_MB) -> list[Reply]:  # fmt: skip
@@ -128,6 +131,10 @@ class Sandbox:
             SandboxFailure: the completion is neither right nor wrong.
             BadInput: an argument is not plain data.
         """
+        return self._run(lambda: self._calls(code, entry_point, arguments, in_place, seconds, memory_mb))
+
+    def _calls(self, code: str, entry_point: str, arguments: Sequence[Sequence[Any]], in_place: bool,
+               seconds: float, memory_mb: int) -> list[Reply]:  # fmt: skip
         operation = "changed" if in_place else "global"
         with self._child(ANSWER, seconds, memory_mb) as (end, leave):
             session = Session(end, seconds)
@@ -137,9 +144,10 @@ class Sandbox:
                 raise BadInput(f"column 'tests': an argument can't be sent to the code under test: {error}") from None
             replies: list[Reply] = []
             try:
-                together = _load(session, code, b"".join(question.frame for question in questions))
-                for question in questions:
-                    session.put(b"" if together else question.frame)
+                asked = _load(session, code, questions[0].frame if questions else b"")
+                for question in questions:  # one after the other: a solver must not see what is asked next
+                    session.put(b"" if asked else question.frame)
+                    asked = False
                     try:
                         replies.append(Reply(session.take(question)))
                     except Raised as error:
@@ -160,6 +168,9 @@ class Sandbox:
             source = wire.frame(code)
         except wire.WireError as error:
             return Output("", f"the code is {error}")
+        return self._run(lambda: self._program(source, stdin, seconds, memory_mb))
+
+    def _program(self, source: bytes, stdin: str, seconds: float, memory_mb: int) -> Output:
         with contextlib.ExitStack() as files:
             given = files.enter_context(open(os.memfd_create("stdin"), "w+b"))
             given.write(stdin.encode("utf-8", "surrogateescape"))
@@ -202,6 +213,9 @@ class Sandbox:
             BadInput: the test can't be run from outside, or tests nothing.
         """
         objects = entry_point[:1].isupper() if objects is None else objects
+        return self._run(lambda: self._check(code, [test, starter, entry_point, objects], seconds, memory_mb))
+
+    def _check(self, code: str, about: list[Any], seconds: float, memory_mb: int) -> Verdict:
         with (
             self._child(ANSWER, seconds, memory_mb) as (end, leave),
             self._child(JUDGE, seconds + _JUDGE_GRACE, memory_mb, end.fileno()) as (judge, leave_judge),
@@ -211,8 +225,7 @@ class Sandbox:
                 _load(session, code)
                 greet(judge)
                 left = max(session.deadline - time.monotonic(), 0.01)
-                end.setblocking(True)
-                wire.send(judge, [test, starter, entry_point, objects, left])
+                wire.send(judge, [*about, left])
                 said = wire.receive(judge, time.monotonic() + left + _JUDGE_GRACE)
             except (Raised, Ended) as error:
                 said = {"passed": False, "why": str(error)}
@@ -251,18 +264,29 @@ class Sandbox:
                         with contextlib.suppress(SandboxFailure):
                             zygote.drop(ticket)
                 except SandboxFailure:
-                    self._past.append(False)
                     zygote.check()
                     raise
-                self._past.append(True)
+
+    def _run(self, once: Callable[[], T]) -> T:
+        """What `once` gives, tried again where the machine had no process for it."""
+        if why := self._breaker.refuses():
+            raise SandboxFailure(why)
+        pauses = iter(_PAUSES)
+        while True:
+            try:
+                result = once()
+            except SandboxFailure as error:
+                pause = next(pauses, None) if isinstance(error, NotStarted) else None
+                if pause is None:
+                    self._breaker.note(False)
+                    raise
+                time.sleep(pause)
+            else:
+                self._breaker.note(True)
+                return result
 
     def _server(self) -> Zygote:
         with self._lock:
-            failures = list(self._past).count(False)
-            if failures >= _LEAST and failures > _SHARE * len(self._past):
-                raise SandboxFailure(
-                    f"the sandbox has switched itself off: it failed {failures} of the last {len(self._past)} times"
-                )
             if self._zygote is None or self._zygote.broken or self._zygote.owner != os.getpid():
                 if self._zygote is not None:
                     self._zygote.close()
@@ -271,22 +295,24 @@ class Sandbox:
 
 
 def _load(session: Session, code: str, more: bytes = b"") -> bool:
-    """Have the solver run `code`; True where `more` went along with it, which costs no turns of the two processes.
+    """Have the solver run `code`; True where the question `more` went along with it, which spares the processes a turn.
 
     Raises:
         SandboxFailure: the solver's process could not be confined.
         Raised: the code raised, or can't be sent.
         Ended: it never came to an end.
     """
+    together = bool(more) and len(code) + len(more) <= _AT_ONCE
     try:
-        load = session.question("load", code)
+        load = session.question("load", code, *([True] if together else []))
     except wire.WireError as error:
         greet(session.end)
         raise Raised(["WireError"], f"the code is {error}") from None
-    together = len(load.frame) + len(more) <= _AT_ONCE
-    session.put(load.frame + more if together else b"")  # while the child confines itself
+    first = load.frame + (more if together else b"")
+    early = len(first) <= 2 * _AT_ONCE  # which the socket holds while the child confines itself
+    session.put(first if early else b"")
     greet(session.end)
     session.begin()
-    session.put(b"" if together else load.frame)
+    session.put(b"" if early else first)
     session.take(load)
     return together

@@ -39,6 +39,10 @@ class SandboxFailure(RuntimeError):
     """The sandbox itself failed: the completion is neither right nor wrong."""
 
 
+class NotStarted(SandboxFailure):
+    """There was no process for the completion, whose code has not run: it can be tried again."""
+
+
 class Zygote:
     """One fork server at one level, started at once.
 
@@ -151,15 +155,17 @@ def greet(end: socket.socket) -> None:
     """Wait until a child says that it is confined.
 
     Raises:
-        SandboxFailure: it could not be, or never spoke.
+        NotStarted: it, or the server in its place, said why it could not be.
+        SandboxFailure: nobody said anything.
     """
     said: Any
+    kind: type[SandboxFailure] = NotStarted
     try:
         said = wire.receive(end, time.monotonic() + PATIENCE)
     except (OSError, EOFError, wire.WireError) as error:
-        said = {"error": str(error)}
+        said, kind = {"error": str(error)}, SandboxFailure
     if said != {"ready": True}:
-        raise SandboxFailure(f"a process of the sandbox did not come to be: {said.get('error', said)}")
+        raise kind(f"a process of the sandbox did not come to be: {said.get('error', said)}")
 
 
 def listen(end: socket.socket, printed: int, deadline: float, most: int) -> tuple[bytes, str]:

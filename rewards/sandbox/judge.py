@@ -1,6 +1,6 @@
 """A judge of its own for tests that are code: it holds the tests and asks the solver, in a process apart from both sides.
 
-Always true here: the model's code never runs in this process, which is confined as a solver is, so that a test that hangs
+Invariants: the model's code never runs in this process, which is confined as a solver is, so that a test that hangs
 or swells on what the solver sent can be killed too; `candidate` is a stub whose every answer is plain data or another
 stub; a stub equals nothing but itself, whatever the solver's object would say. Standard library only.
 """
@@ -152,7 +152,8 @@ def _number(value: Any) -> int:
 def run(test: str, starter: str, entry_point: str, objects: bool, session: Session) -> dict[str, Any]:
     """Run the text of a test against the solver: {"passed": bool, "why": str}, or {"bad test": str}.
 
-    A fault is the test's own only where the solver has not answered yet, and so had no hand in it.
+    A fault is the test's own only where the test has it without the solver too: what it does with a candidate that no
+    completion had a hand in decides.
 
     Args:
         test: code that defines `check(candidate)`, or that asserts about `entry_point` by name.
@@ -162,28 +163,63 @@ def run(test: str, starter: str, entry_point: str, objects: bool, session: Sessi
         session: how to reach the solver.
     """
     try:
-        scope = vars(types.ModuleType("test"))
-        with contextlib.suppress(SyntaxError):  # the bare signature of a function that the completion goes on with
-            exec(compile(starter, "<starter>", "exec", dont_inherit=True), scope)
+        scope = _scope(starter)
         code = compile(test, "<test>", "exec", dont_inherit=True)
     except BaseException as error:
         return {"bad test": f"fails before it meets the solution: {_text(error)}"}
     try:
-        scope[entry_point] = candidate = Interview(session, objects).ask("global", entry_point)
+        candidate = Interview(session, objects).ask("global", entry_point)
     except BaseException as error:
         return {"passed": False, "why": f"no {entry_point}: {_text(error)}"}
-    why = ""
+    why = _tried(code, scope, entry_point, candidate)
+    if session.ended:
+        return {"passed": False, "why": str(session.ended)}
+    if session.answered <= 1:
+        probe = _Probe()
+        fault = _tried(code, _scope(starter), entry_point, (ObjectStub if objects else Stub)(probe.ask, 0))
+        if not probe.asked:
+            return {"bad test": fault or "asks nothing of the solution, so any code would pass"}
+        return {"passed": False, "why": why or f"{entry_point} is nothing that can be asked"}
+    return {"passed": not why, "why": why}
+
+
+class _Asked(BaseException):
+    """The test has got as far as asking the candidate something."""
+
+
+class _Probe:
+    """Answers for a candidate that is nobody's: what counts is whether the test asks it anything that can be sent."""
+
+    asked = False
+
+    def ask(self, operation: str, *arguments: Any, **names: Any) -> Any:
+        """Note it, and end the test."""
+        try:
+            for argument in (*arguments, *names.values()):
+                wire.pack(argument, _number)
+        except wire.WireError as error:
+            raise Unsendable(f"the test passes what can't be sent: {error}") from None
+        self.asked = True
+        raise _Asked
+
+
+def _scope(starter: str) -> dict[str, Any]:
+    scope = vars(types.ModuleType("test"))
+    with contextlib.suppress(SyntaxError):  # the bare signature of a function that the completion goes on with
+        exec(compile(starter, "<starter>", "exec", dont_inherit=True), scope)
+    return scope
+
+
+def _tried(code: types.CodeType, scope: dict[str, Any], entry_point: str, candidate: Any) -> str:
+    """Why the test does not pass with `candidate`; empty where it does."""
+    scope[entry_point] = candidate
     try:
         exec(code, scope)
         if isinstance(check := scope.get("check"), types.FunctionType):
             check(candidate)
     except BaseException as error:
-        why = _text(error)
-    if session.ended:
-        return {"passed": False, "why": str(session.ended)}
-    if session.answered <= 1:
-        return {"bad test": why or "asks nothing of the solution, so any code would pass"}
-    return {"passed": not why, "why": why}
+        return _text(error)
+    return ""
 
 
 def _text(error: BaseException) -> str:

@@ -18,7 +18,7 @@ read write close fstat lseek mmap mprotect munmap brk rt_sigaction rt_sigprocmas
 rt_sigtimedwait rt_sigsuspend sigaltstack pread64 pwrite64 readv writev pipe pipe2 select pselect6 poll ppoll
 sched_yield mremap msync mincore madvise dup dup2 dup3 pause nanosleep clock_nanosleep getitimer setitimer alarm getpid
 recvfrom shutdown getsockname getpeername getsockopt exit exit_group uname flock fsync fdatasync ftruncate getdents64
-getcwd chdir fchdir readlink readlinkat umask gettimeofday getrlimit getrusage sysinfo times getuid getgid geteuid
+getcwd chdir fchdir umask gettimeofday getrlimit getrusage sysinfo times getuid getgid geteuid
 getegid getppid getpgrp getgroups getresuid getresgid gettid futex futex_waitv sched_getaffinity set_tid_address
 set_robust_list restart_syscall fadvise64 clock_gettime clock_getres time epoll_create epoll_create1 epoll_ctl
 epoll_wait epoll_pwait open openat stat lstat newfstatat statx access faccessat faccessat2 eventfd2 getrandom getcpu
@@ -26,11 +26,12 @@ membarrier rseq close_range
 """
 
 _SCRATCH = """
-truncate rename renameat renameat2 mkdir mkdirat rmdir creat link linkat unlink unlinkat symlink symlinkat chmod fchmod
-fchmodat utimensat copy_file_range sendfile
+readlink readlinkat truncate rename renameat renameat2 mkdir mkdirat rmdir creat link linkat unlink unlinkat symlink
+symlinkat chmod fchmod fchmodat utimensat copy_file_range sendfile
 """
 """Where every writable file is in a private scratch folder. Elsewhere the files' owner could change modes of the host's:
-Landlock does not watch over chmod, and over truncate only since its third version."""
+Landlock does not watch over chmod, and over truncate only since its third version; nor over reading where a link leads,
+which would tell what the host's processes run."""
 
 _EPERM, _ENOSYS, _SIGKILL = 1, 38, 9
 _CLONE_THREAD = 0x10000
@@ -40,8 +41,8 @@ _FCNTLS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032, 1034)  # not F_SETOWN
 _PRCTLS = (15, 16)  # a thread's name
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _MASK, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
-_ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-_PR_SET_NO_NEW_PRIVS, _SET_MODE_FILTER = 38, 1
+_ALLOW, _KILL, _ERRNO, _NOTIFY = 0x7FFF0000, 0x80000000, 0x00050000, 0x7FC00000
+_PR_SET_NO_NEW_PRIVS, _SET_MODE_FILTER, _NEW_LISTENER = 38, 1, 8
 _SOME_PID = 0x7E57AB1E
 
 Instruction = tuple[int, int, int, int]
@@ -136,6 +137,24 @@ def restrict(code: bytes) -> None:
     """
     syscalls.prctl(_PR_SET_NO_NEW_PRIVS, 1)
     syscalls.call("seccomp", _SET_MODE_FILTER, 0, _Program(len(code) // 8, code))
+
+
+def listen(machine: str) -> int:
+    """A descriptor that tells when this process, or a child forked from now on, starts or ends a thread; it waits until
+    it is answered (`threads`). A whole process's start and end go by unseen.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    numbers = syscalls.numbers(machine)
+    steps: list[Instruction] = [
+        (_LOAD, 0, 0, 4), (_EQUAL, 1, 0, syscalls.AUDIT[machine]), _give(_KILL),
+        (_LOAD, 0, 0, 0), (_EQUAL, 0, 1, numbers["exit"]), _give(_NOTIFY),
+        (_EQUAL, 0, 3, numbers["clone"]), _load_argument(0), (_ANY_BIT, 0, 1, _CLONE_THREAD), _give(_NOTIFY), _give(_ALLOW),
+    ]  # fmt: skip
+    syscalls.prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    code = _packed(steps)
+    return syscalls.call("seccomp", _SET_MODE_FILTER, _NEW_LISTENER, _Program(len(code) // 8, code))
 
 
 def _segments(actions: dict[int, list[Instruction]]) -> list[tuple[int, list[Instruction]]]:

@@ -1,12 +1,15 @@
 """The judge's end of a conversation with one solver: questions with a nonce, answers made of plain data.
 
-Always true here: every answer has a deadline; an `Ended` is not an `Exception`, so no test code swallows it; what the
-solver sends can be wrong, late or malformed, and is nothing worse. Standard library only.
+Invariants: every answer has a deadline, and reading all answers of one solver has a budget, so that what a completion can
+cost this process is bounded; a question leaves only after the answer to the one before it, so a solver never sees ahead; an
+`Ended` is not an `Exception`, so no test code swallows it; what the solver sends can be wrong, late or malformed, and is
+nothing worse. Standard library only.
 """
 
 from __future__ import annotations
 
 import secrets
+import select
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -52,9 +55,11 @@ class Session:
         self.begin()
         self.ended: Ended | None = None
         self.answered = 0
+        self._budget, self._reader = wire.Budget(), wire.Reader(self._more)
 
     def begin(self) -> None:
         """Start the clock anew."""
+        self.end.setblocking(False)  # what is waited for is waited for by `_wait`, with fewer calls of the system
         self.deadline = time.monotonic() + self._seconds
 
     def ask(self, operation: str, *arguments: Any, names: dict[str, Any] | None = None,
@@ -87,23 +92,40 @@ class Session:
         )
 
     def put(self, frames: bytes) -> None:
-        """Send questions, which will be answered in turn; several at once only where they fit the socket's buffer."""
+        """Send a question; two at once only where they fit the socket's buffer."""
         if self.ended or not frames:  # even nothing can't be sent to one that is gone, whose answers may still be here
             return
+        left = memoryview(frames)
         try:
-            self.end.settimeout(max(self.deadline - time.monotonic(), 0.001))
-            self.end.sendall(frames)
+            while left:
+                try:
+                    left = left[self.end.send(left) :]
+                except BlockingIOError:
+                    self._wait(select.POLLOUT)
         except TimeoutError:
             self.ended = Ended("time")
         except OSError:
             self.ended = Ended("gone")
+
+    def _wait(self, what: int) -> None:
+        poll = select.poll()
+        poll.register(self.end, what)
+        left = self.deadline - time.monotonic()
+        if left <= 0 or not poll.poll(left * 1000):
+            raise TimeoutError
+
+    def _more(self, size: int) -> bytes:
+        if (part := wire.soon(self.end, size)) is not None:
+            return part
+        self._wait(select.POLLIN)
+        return self.end.recv(max(size, wire.AHEAD))
 
     def take(self, question: Question) -> Any:
         """The answer to the oldest question that has none yet; returns and raises as `ask` does."""
         if not self.ended:
             try:
                 self.answered += 1
-                return self._answer(wire.receive(self.end, self.deadline), question.nonce)
+                return self._answer(self._reader.receive(self._budget), question.nonce)
             except TimeoutError:
                 self.ended = Ended("time")
             except (OSError, EOFError):
@@ -115,7 +137,7 @@ class Session:
     def _answer(self, message: Any, nonce: int) -> Any:
         match message:
             case [int(n), "value", value] if n == nonce:
-                return wire.unpack(value, self.handle)
+                return wire.unpack(value, self.handle, self._budget)
             case [int(n), "raised", [str(), *_] as names, str(text)] if n == nonce:
                 if all(type(name) is str for name in names):
                     raise Raised([name[:100] for name in names[:20]], text[:500])

@@ -1,6 +1,6 @@
 """The solver's whole life in its confined process: run the model's code, answer questions about it with plain data.
 
-Always true here: this process holds the code, the arguments of the calls so far, and nothing else worth having; so
+Invariants: this process holds the code, the arguments of the calls so far and of the next, and nothing else worth having; so
 nothing in it is defended. Standard library only.
 """
 
@@ -38,6 +38,13 @@ def answer(end: socket.socket) -> None:
     numbers = itertools.count(1)
     scope: dict[str, Any] = {}
 
+    def more(size: int) -> bytes:
+        part = wire.soon(end, size)
+        return end.recv(max(size, wire.AHEAD)) if part is None else part
+
+    reader = wire.Reader(more)
+    held = b""
+
     def keep(thing: Any) -> int:
         number = next(numbers)
         kept[number] = thing
@@ -62,7 +69,7 @@ def answer(end: socket.socket) -> None:
 
     while True:
         try:
-            nonce, operation, arguments, names = wire.receive(end)
+            nonce, operation, arguments, names = reader.receive()
         except EOFError:
             return
         try:
@@ -70,7 +77,11 @@ def answer(end: socket.socket) -> None:
         except BaseException as error:  # SystemExit too: an early exit is an answer that is wrong
             classes = [kind.__name__ for kind in type(error).__mro__ if kind is not object]
             data = wire.frame([nonce, "raised", classes, _text(error)])
-        end.sendall(data)
+        if operation == "load" and len(arguments) > 1:  # a question came with it: one answer to both spares a turn
+            held = data
+            continue
+        end.sendall(held + data)
+        held = b""
 
 
 def program(source: str) -> int:

@@ -22,6 +22,7 @@ import sys
 
 from . import judge, solver, wire
 from .confine import Confinement, Limits
+from .threads import Threads
 
 ORDER = struct.Struct("!cQIQq")
 """kind, memory in bytes, processor seconds, scratch in bytes, the owner's number for the child."""
@@ -49,28 +50,45 @@ def main(control_fd: int, level: str) -> None:
         sys.argv = [""]
         sys.dont_write_bytecode = True
         confinement = Confinement(level)
+        threads = _threads(level)
     except Exception as error:
         wire.send(control, {"error": f"{type(error).__name__}: {error}"})
         return
     gc.collect()
     gc.freeze()  # a child's collector leaves these pages shared
     wire.send(control, {"pid": os.getpid()})
-    _serve(control, owner, null, confinement)
+    _serve(control, owner, null, confinement, threads)
 
 
-def _serve(control: socket.socket, owner: int, null: int, confinement: Confinement) -> None:
+def _threads(level: str) -> Threads | None:
+    """What counts the children's threads; None where there is nothing to count them with."""
+    if level == "unsafe":
+        return None
+    try:
+        return Threads()
+    except OSError:  # an older kernel, or the container around us watches over calls itself
+        return None
+
+
+def _serve(control: socket.socket, owner: int, null: int, confinement: Confinement, threads: Threads | None) -> None:
     children: dict[int, int] = {}
     dying: set[int] = set()
+    processors = sorted(os.sched_getaffinity(0))
+    orders = control.fileno()
     poll = select.poll()
+    if threads:
+        poll.register(threads.descriptor, select.POLLIN)
     poll.register(control, select.POLLIN)
     poll.register(owner, select.POLLIN)
     try:
         while True:
-            ready = poll.poll(50 if dying else None)
+            ready = {descriptor for descriptor, _ in poll.poll(50 if dying else None)}
             dying -= {pid for pid in dying if os.waitpid(pid, os.WNOHANG)[0]}
-            if any(descriptor == owner for descriptor, _ in ready):
+            if owner in ready:
                 return
-            if not ready:
+            if threads and threads.descriptor in ready:
+                threads.answer([*children.values()])
+            if orders not in ready:
                 continue
             data, received, _, _ = socket.recv_fds(control, ORDER.size, 3)
             if not data:
@@ -78,11 +96,16 @@ def _serve(control: socket.socket, owner: int, null: int, confinement: Confineme
             kind, memory, cpu, scratch, ticket = ORDER.unpack(data)
             descriptors = [_apart(descriptor) for descriptor in received]
             if kind == END:
-                control.send(REPLY.pack(_reaped(children.pop(ticket)) if ticket in children else -signal.SIGKILL))
+                pid = children.pop(ticket, 0)
+                control.send(REPLY.pack(_reaped(pid) if pid else -signal.SIGKILL))
+                if threads:
+                    threads.forget(pid)
             elif kind == DROP:
-                if ticket in children:  # what it takes the kernel to clear up is not waited for
-                    os.kill(children[ticket], signal.SIGKILL)
-                    dying.add(children.pop(ticket))
+                if pid := children.pop(ticket, 0):  # what it takes the kernel to clear up is not waited for
+                    os.kill(pid, signal.SIGKILL)
+                    dying.add(pid)
+                    if threads:
+                        threads.forget(pid)
             else:
                 try:
                     pid = confinement.fork()
@@ -90,6 +113,8 @@ def _serve(control: socket.socket, owner: int, null: int, confinement: Confineme
                     wire.send(socket.socket(fileno=descriptors.pop(0)), {"error": f"could not fork: {error}"})
                 else:
                     if pid == 0:
+                        if not threads:  # nobody sees it start a second thread
+                            os.sched_setaffinity(0, {processors[ticket % len(processors)]})
                         _live(kind, descriptors, null, confinement, Limits(memory, cpu, scratch))
                     children[ticket] = pid
             for descriptor in descriptors:

@@ -1,0 +1,4 @@
+# kind: crashes
+# through: trainer dead
+# form: test
+solve = 5
