@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from ..configs.errors import BadInput
     from ..evals.audit import Audit, audit
     from ..evals.audit_all import Sweep, audit_all
-    from ..evals.audit_targets import load_environment
+    from ..evals.audit_sources import load_environment
     from ..evals.audit_variants import audit_variants
 
     if args.rows < 1 or not args.seconds > 0:

@@ -16,7 +16,7 @@ from journeyman.envs.core import Generated
 from journeyman.evals.audit import audit
 from journeyman.evals.audit_all import audit_all, environment_faults, modules
 from journeyman.evals.audit_rules import unlikely
-from journeyman.evals.audit_targets import cases_of, defined_rewards, rows_of
+from journeyman.evals.audit_sources import cases_of, defined_rewards, rows_of
 from journeyman.rewards import reward
 from journeyman.rewards.cases import Case
 from scipy.stats import binomtest

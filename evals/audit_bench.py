@@ -1,0 +1,100 @@
+"""What is on the bench: a reward, its tasks, the environment they come from, and how a completion is put to it.
+
+Invariants: a completion is scored as a run scores one: with the row's columns, the environment that the rollout ended in, and
+for a job with tools the messages of a whole episode before it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..envs.core import Environment, Row, tools_of
+from ..rewards.attempts import Expect, Target
+from ..rewards.core import Reward, Scored
+from .audit_calls import Outcome, outcomes
+from .audit_episodes import Stage, play_episodes
+from .audit_evidence import Finding, Tried
+from .audit_targets import environment_targets, oracle_findings, oracle_of
+
+Call = tuple[str, Target]
+"""A completion, and the task that it answers."""
+
+
+@dataclass
+class Bench:
+    """A reward and what it is tried on.
+
+    Args:
+        env: None for worked cases.
+        seconds: what a call may take.
+        episodes: what came of the episodes, where the environment has tools.
+        reasons: attack -> why it can't be tried.
+        says_nothing: whether the last message is read by nobody, so that no texts are tried.
+        findings: what is known before any call.
+    """
+
+    reward: Reward
+    env: Environment | None
+    targets: list[Target]
+    seconds: float
+    episodes: list[Tried] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
+    says_nothing: bool = False
+    findings: list[Finding] = field(default_factory=list)
+    _before: dict[int, Sequence[Any]] = field(default_factory=dict)
+
+    @classmethod
+    def of_environment(cls, reward: Reward, env: Environment, rows: Sequence[Row], seconds: float) -> Bench:
+        """The rows of an environment, with what its oracle answers; of one with tools, the episodes give the answers."""
+        if tools_of(env):
+            return cls(reward, env, [Target(row) for row in rows], seconds)
+        found = [oracle_of(env, row) for row in rows]
+        reasons = [reason for _, reason in found]
+        bench = cls(reward, env, environment_targets(env, rows, [texts for texts, _ in found]), seconds)
+        bench.findings = oracle_findings(reasons)
+        if all(reasons):
+            bench.reasons["gold"] = f"the oracle gives no right answer on any of {len(rows)} rows ({reasons[0]})"
+        return bench
+
+    def play(self, names: Sequence[str], deadline: float) -> None:
+        """Play the episodes; their last messages are then what texts are tried in place of."""
+        assert self.env is not None
+        stage = Stage(self.reward, self.env, [dict(target.row) for target in self.targets], self.seconds)
+        played = play_episodes(stage, names, deadline)
+        self.episodes, self.reasons = played.tried, {**self.reasons, **played.reasons}
+        self.findings += played.findings
+        asked = self.reward.columns()
+        self.says_nothing = "environment" in asked or "environments" in asked or not any(played.said)
+        rights = [[said] if said else [] for said in played.said]
+        rows = [dict(target.row) for target in self.targets]
+        self.targets = environment_targets(self.env, rows, rights, asks_once=False)
+        self._before = {i: before for i, before in enumerate(played.before)}
+        self.episodes = [dataclasses.replace(t, target=self.targets[t.task]) for t in self.episodes]
+
+    def with_full(self, tried: Sequence[Tried]) -> list[Tried]:
+        """`tried` with full marks for what the best right answer of an environment earns; a price pays 0 at best."""
+        golds = [t.outcome.value for t in tried if t.attempt.expect is Expect.FULL and t.outcome.value is not None]
+        if self.env is None or not golds or not (max(golds) > 0 or not self.reward.needs_reference):
+            return list(tried)
+        self.targets = [dataclasses.replace(target, full=max(golds)) for target in self.targets]
+        return [dataclasses.replace(t, target=dataclasses.replace(t.target, full=max(golds))) for t in tried]
+
+    def outcomes(self, calls: Sequence[Call]) -> Iterator[tuple[int, Outcome]]:
+        """Score each completion; yields (number, outcome) as they finish."""
+        first = self.targets[0]
+        honest = self._scored(first.right[0] if first.right else "", first)
+        yield from outcomes(self.reward, [self._scored(*call) for call in calls], self.seconds, first=honest)
+
+    def score(self, calls: Sequence[Call]) -> list[Outcome]:
+        """All of `outcomes`, in the order of `calls`."""
+        return [outcome for _, outcome in self.outcomes(calls)]
+
+    def _scored(self, text: str, target: Target) -> Scored:
+        number = next((i for i, known in enumerate(self.targets) if known.row is target.row), -1)
+        before = self._before.get(number, ())
+        ids = list(text.encode("utf-8", "surrogatepass")) if "completion_ids" in self.reward.columns() else []
+        said = [*before, {"role": "assistant", "content": text}]
+        return Scored({"prompt": [], **target.row}, said, ids, environment=self.env)
