@@ -38,7 +38,7 @@ from .audit_targets import case_targets, check_cases, check_fit, gaps_of
 
 PATIENCE = 6
 """Killed calls of one attack before the rest of it is left out; of one kind, two are enough."""
-PATIENT_SEARCH = 10.0
+PATIENT_SEARCH = 4.0
 """Seconds that the search over mutations may take; it is bounded in calls, and reaches this with slow rewards alone."""
 AGAIN = 200
 """Calls that are made a second time, in the reverse order, in another process."""
@@ -104,7 +104,7 @@ def audit(
     if not tried:
         why = "; ".join(f"{name}: {reason}" for name, reason in not_tried.items())
         raise BadInput(f"reward '{reward.name}': nothing could be tried ({why or 'no time was left'})")
-    positives = [t for t in tried if t.mistake]
+    positives = [t for t in tried if t.mistake and not t.attempt.weak]
     rights = [t for t in tried if _is_gold(t) and (t.outcome.value is not None or t.outcome.problem or env is None)]
     return Audit(
         reward.name,
@@ -157,7 +157,7 @@ def _untried(names: Sequence[str], tried: Sequence[Tried], bench: Bench, searche
         elif bench.says_nothing:
             left[name] = "what is said is not read: the episodes tell"
         elif name == SEARCH:
-            left[name] = "no wrong answer to begin with"
+            left[name] = "no time was left"
         elif name in EPISODES:
             left[name] = "needs an environment with tools"
         else:
@@ -214,7 +214,7 @@ def _is_gold(t: Tried) -> bool:
 
 def _determinism(bench: Bench, tried: Sequence[Tried], budget: float) -> list[Finding]:
     """Calls made again in another process and order: those that are paid another value."""
-    texts = [t for t in tried if not any(t is episode for episode in bench.episodes)]
+    texts = [t for t in tried if t.attempt.attack not in EPISODES and not (bench.episodes and _is_gold(t))]
     calls = [t for t in texts if not t.outcome.problem and len(t.attempt.text) < 20_000 and t.outcome.seconds < 0.1]
     # Right answers are few among them and matter most.
     rights = [t for t in calls if _is_gold(t)][:AGAIN]

@@ -7,6 +7,8 @@ for a job with tools the messages of a whole episode before it.
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +20,8 @@ from .audit_calls import Outcome, outcomes
 from .audit_episodes import Stage, play_episodes
 from .audit_evidence import Finding, Tried
 from .audit_targets import environment_targets, oracle_findings, oracle_of
+
+_PIECES = re.compile(r"\s?[^\W_]{1,16}|\s|[^\s]")
 
 Call = tuple[str, Target]
 """A completion, and the task that it answers."""
@@ -95,6 +99,12 @@ class Bench:
     def _scored(self, text: str, target: Target) -> Scored:
         number = next((i for i, known in enumerate(self.targets) if known.row is target.row), -1)
         before = self._before.get(number, ())
-        ids = list(text.encode("utf-8", "surrogatepass")) if "completion_ids" in self.reward.columns() else []
+        ids = token_ids(text) if "completion_ids" in self.reward.columns() else []
         said = [*before, {"role": "assistant", "content": text}]
         return Scored({"prompt": [], **target.row}, said, ids, environment=self.env)
+
+
+def token_ids(text: str) -> list[int]:
+    """Numbers in place of token ids, for rewards that count them: one for each word or sign, equal for equal ones."""
+    known: defaultdict[str, int] = defaultdict(lambda: len(known))
+    return [known[piece] for piece in _PIECES.findall(text)]

@@ -25,6 +25,8 @@ SAMPLE = 12
 """Changes that are tried on each completion, drawn by the seed."""
 OTHERS = 20
 """Tasks that a recipe is tried on before it counts."""
+GAIN = 0.5
+"""The share of full marks that a recipe must add to what its start earns by itself."""
 RECIPES = 4
 """Recipes that are looked into, the best paid first."""
 
@@ -65,8 +67,11 @@ def search(score: Score, targets: Sequence[Target], facts: Facts, seed: int, dea
     tried: list[Tried] = []
     recipes: dict[tuple[str, tuple[str, ...]], float] = {}
     for target in targets[:TASKS]:
-        for step in _climb(counted, target, rng):
-            if step.value >= 0.5 * target.full > 0 and not target.reads(step.text):
+        steps = _climb(counted, target, rng)
+        alone = {step.start: step.value for step in steps if not step.recipe}
+        for step in steps:
+            gained = step.value - alone.get(step.start, 0.0)  # a graded reward pays a part of some wrong answers
+            if step.recipe and gained >= GAIN * target.full > 0 and not target.reads(step.text):
                 recipes.setdefault((step.start, step.recipe), step.value)
     best = sorted(recipes, key=lambda key: (-recipes[key], len(key[1]), key))[:RECIPES]
     shown: dict[str, list[Tried]] = {}
@@ -133,11 +138,12 @@ def _shortest(
     score: _Counted, targets: Sequence[Target], facts: Facts, start: str, recipe: tuple[str, ...]
 ) -> tuple[list[Tried], tuple[str, ...]]:
     """The fewest changes of `recipe` that are still paid more than luck would be, and its calls; nothing where it was luck."""
-    for n in range(len(recipe) + 1):
+    alone = {t.task: t.outcome.value or 0.0 for t in _on_all(score, targets[:OTHERS], start, ())}
+    for n in range(1, len(recipe) + 1):
         for shorter in itertools.combinations(recipe, n):
             calls = _on_all(score, targets[:OTHERS], start, shorter)
             mistakes = [t for t in calls if t.mistake]
-            paid = sum(t.paid for t in mistakes)
+            paid = sum((t.outcome.value or 0.0) - alone.get(t.task, 0.0) >= GAIN * t.target.full > 0 for t in mistakes)
             if paid and (facts.by_hand or unlikely(paid, len(mistakes), facts.guess)):
                 return calls, shorter
     return [], recipe

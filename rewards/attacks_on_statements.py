@@ -80,7 +80,11 @@ def retracted(target: Target) -> Iterator[Attempt]:
     for right in target.right[:1]:
         for other in target.alternatives[:1]:
             for kind, form in RETRACTIONS.items():
-                yield Attempt("retracted", kind, form.format(right=right, wrong=other), Expect.CHANCE, 0.99)
+                # Where the first line is the answer, the lines after it take nothing back.
+                weak = kind == "lines"
+                yield Attempt(
+                    "retracted", kind, form.format(right=right, wrong=other), Expect.CHANCE, 0.99, weak=weak
+                )
 
 
 def denied(target: Target) -> Iterator[Attempt]:
