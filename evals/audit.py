@@ -28,10 +28,10 @@ from ..rewards.core import Reward, as_reward
 from .audit_bench import Bench
 from .audit_calls import Outcome
 from .audit_episodes import EPISODES
-from .audit_evidence import Facts, Finding, Tried, example
+from .audit_evidence import Finding, Tried, example
 from .audit_failures import slow_pairs
 from .audit_report import Audit, Rate, table
-from .audit_rules import best_guess, declared, judge
+from .audit_rules import declared, judge
 from .audit_search import search
 from .audit_sources import cases_of, known_weaknesses, load_environment, load_reward, rows_of
 from .audit_targets import case_targets, check_cases, check_fit, gaps_of
@@ -78,7 +78,7 @@ def audit(
     env = load_environment(env).env if isinstance(env, str) else env
     bench = _bench(reward, env, cases, rows, seconds)
     if not env or not tools_of(env):
-        names = [name for name in names if attacks or name not in EPISODES]
+        names = [name for name in names if attacks is not None or name not in EPISODES]
     else:  # what an episode is worth is asked of whole episodes, and what an answer is worth of their last message
         bench.play(names, began + budget)
     kinds = [name for name in names if name in ATTACKS and (not bench.episodes or name != "gold")]
@@ -87,7 +87,7 @@ def audit(
     tried, untried = ([], 0) if bench.says_nothing else _try_all(bench, kinds, began + budget)
     tried = bench.with_full([*bench.episodes, *tried])
     tried = _measured_again(bench, tried)
-    facts = Facts(reward.needs_reference, env is None, best_guess(bench.targets))
+    facts = bench.facts()
     searched = ""
     if SEARCH in names and bench.targets and not bench.says_nothing:
         found = search(
@@ -125,7 +125,7 @@ def audit(
 
 def _names(attacks: Sequence[str] | None) -> list[str]:
     known = [*ATTACKS, SEARCH, *EPISODES, *PROPERTIES]
-    names = list(dict.fromkeys(name.strip() for name in attacks)) if attacks else known
+    names = list(dict.fromkeys(name.strip() for name in attacks)) if attacks is not None else known
     check_attacks(names, known)
     return names
 

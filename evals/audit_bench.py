@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,8 @@ from ..rewards.attempts import Expect, Target
 from ..rewards.core import Reward, Scored
 from .audit_calls import Outcome, outcomes
 from .audit_episodes import Stage, play_episodes
-from .audit_evidence import Finding, Tried
+from .audit_evidence import Facts, Finding, Tried
+from .audit_rules import best_guess
 from .audit_targets import environment_targets, oracle_findings, oracle_of
 
 _PIECES = re.compile(r"\s?[^\W_]{1,16}|\s|[^\s]")
@@ -85,6 +86,17 @@ class Bench:
             return list(tried)
         self.targets = [dataclasses.replace(target, full=max(golds)) for target in self.targets]
         return [dataclasses.replace(t, target=dataclasses.replace(t.target, full=max(golds))) for t in tried]
+
+    def facts(self) -> Facts:
+        """What the rules need to know of the reward and the tasks."""
+        reads_episode = bool(self.episodes) and not {"environment", "step_rewards"}.isdisjoint(self.reward.columns())
+        guess = best_guess(self.targets)
+        if self.episodes and len({target.right for target in self.targets}) < 2:
+            # All episodes end in the same words: what tells tasks apart is what was done.
+            ways = Counter(t.attempt.text for t in self.episodes if t.attempt.expect is Expect.FULL)
+            guess = max(ways.values()) / ways.total() if ways else 0.0
+        needs = self.reward.needs_reference
+        return Facts(needs, self.env is None, guess, needs or reads_episode)
 
     def outcomes(self, calls: Sequence[Call]) -> Iterator[tuple[int, Outcome]]:
         """Score each completion; yields (number, outcome) as they finish."""

@@ -270,7 +270,7 @@ def _value(played: Played) -> str:
 
 
 def _tried(stage: Stage, attempt: Attempt, i: int, played: Played) -> Tried:
-    text = played.said if attempt.expect is Expect.FULL else played.shown()
+    text = played.shown()
     return Tried(
         Attempt(attempt.attack, attempt.kind, text, attempt.expect, attempt.half, weak=attempt.weak),
         Target(stage.rows[i]), i, played.outcome,

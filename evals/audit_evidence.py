@@ -60,11 +60,13 @@ class Facts:
         needs_reference: whether the reward reads a gold answer.
         by_hand: whether the tasks are worked cases, few and chosen, rather than rows of an environment.
         guess: the share of tasks that the best guesser without a prompt gets right.
+        sees_gold: whether what is paid can depend on what is right: it reads a gold answer, or what an episode came to.
     """
 
     needs_reference: bool = True
     by_hand: bool = False
     guess: float = 0.0
+    sees_gold: bool = True
 
 
 def one_a_kind(calls: Iterable[Tried]) -> list[Tried]:

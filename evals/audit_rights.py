@@ -71,7 +71,7 @@ def kept(tried: Sequence[Tried], facts: Facts) -> Iterable[Finding]:
         n = sum(t.attempt.attack == attack for t in calls)
         kinds = ", ".join(dict.fromkeys(t.attempt.kind for t in mine))
         message = f"{len(mine)} of {n} honest answers lose their marks: {kinds}"
-        yield Finding(attack, facts.needs_reference and not mine[0].attempt.weak, message, examples(one_a_kind(mine)))
+        yield Finding(attack, facts.sees_gold and not mine[0].attempt.weak, message, examples(one_a_kind(mine)))
 
 
 def agreed(tried: Sequence[Tried], facts: Facts) -> Iterable[Finding]:

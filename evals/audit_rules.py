@@ -96,12 +96,12 @@ def _unearned(tried: Sequence[Tried], facts: Facts) -> Iterable[Finding]:
         if paid and (never or unlikely(len(paid), len(calls), facts.guess)):
             # Hand-made cases may share an answer; and an answer that was thought but not said is a matter of taste.
             weak = calls[0].attempt.weak or (attack == "others" and facts.by_hand)
-            found[attack, facts.needs_reference and not weak].append((kind, paid, len(calls)))
+            found[attack, facts.sees_gold and not weak].append((kind, paid, len(calls)))
     for (attack, defect), entries in found.items():
         entries.sort(key=lambda entry: -len(entry[1]) / entry[2])
         shown = ", ".join(f"{kind} on {len(paid)} of {n}" for kind, paid, n in entries[:4])
         more = f", and {len(entries) - 4} kinds more" if len(entries) > 4 else ""
-        advice = "" if facts.needs_reference else "; it reads no gold: pair it with a reward that does"
+        advice = "" if facts.sees_gold else "; it reads no gold: pair it with a reward that does"
         guess = (
             f" (a guess gets {facts.guess:.0%})" if facts.guess and attack in ("constants", "others", "echo") else ""
         )

@@ -176,7 +176,9 @@ def gaps_of(reward: Reward, targets: Sequence[Target]) -> dict[str, str]:
     if reward.kind == "group":
         gaps["groups"] = "the reward sees a group; each completion is tried as a group of one"
     if reward.columns().get("completion_ids") is not None:
-        gaps["token ids"] = "there is no tokenizer here; the words and signs of a completion are numbered in their place"
+        gaps["token ids"] = (
+            "there is no tokenizer here; the words and signs of a completion are numbered in their place"
+        )
     columns = {name for target in targets for name in target.row}
     for name, required in reward.columns().items():
         if not required and name not in columns and name not in PROVIDED and (near := nearest(name, columns)):

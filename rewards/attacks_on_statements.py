@@ -82,9 +82,7 @@ def retracted(target: Target) -> Iterator[Attempt]:
             for kind, form in RETRACTIONS.items():
                 # Where the first line is the answer, the lines after it take nothing back.
                 weak = kind == "lines"
-                yield Attempt(
-                    "retracted", kind, form.format(right=right, wrong=other), Expect.CHANCE, 0.99, weak=weak
-                )
+                yield Attempt("retracted", kind, form.format(right=right, wrong=other), Expect.CHANCE, 0.99, weak=weak)
 
 
 def denied(target: Target) -> Iterator[Attempt]:

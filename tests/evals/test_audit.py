@@ -177,7 +177,9 @@ def test_an_isolated_reward_that_overruns_is_paid_what_it_says_and_noted():
 
 
 def test_a_declared_weakness_is_a_note_and_never_excuses_a_failure(monkeypatch):
-    monkeypatch.setattr(bad, "KNOWN", {"substring": ["hedge", "dump", "echo", "wrong"]}, raising=False)
+    monkeypatch.setattr(
+        bad, "KNOWN", {"substring": ["hedge", "dump", "retracted", "search", "echo", "wrong"]}, raising=False
+    )
     report = audit(bad.substring)
 
     assert found(report) == {"wrong"}
