@@ -87,7 +87,7 @@ def audit(
     tried, untried = ([], 0) if bench.says_nothing else _try_all(bench, kinds, began + budget)
     tried = bench.with_full([*bench.episodes, *tried])
     tried = _measured_again(bench, tried)
-    facts = bench.facts()
+    facts = bench.facts(tried)
     searched = ""
     if SEARCH in names and bench.targets and not bench.says_nothing:
         found = search(

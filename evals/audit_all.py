@@ -96,7 +96,7 @@ class Sweep:
                 lines += [f"    {one.reward}: {defect.attack}: {defect.message}" for defect in one.defects]
                 lines += [f"        {text}" for defect in one.defects for text in defect.examples[:1]]
                 if entry.verdict != "DEFECTS" and (left := one.left_out()):
-                    lines.append(f"    {one.reward}: not tried: {left}")
+                    lines.append(f"    {one.reward}: not tried: {'; '.join(left)}")
         return [*lines, *self.totals()]
 
     def brief(self) -> list[str]:

@@ -17,7 +17,7 @@ from ..envs.core import Environment, Row, tools_of
 from ..rewards.attempts import Expect, Target
 from ..rewards.core import Reward, Scored
 from .audit_calls import Outcome, outcomes
-from .audit_episodes import Stage, play_episodes
+from .audit_episodes import LENT, Stage, play_episodes
 from .audit_evidence import Facts, Finding, Tried
 from .audit_rules import best_guess
 from .audit_targets import environment_targets, oracle_findings, oracle_of
@@ -61,7 +61,9 @@ class Bench:
         bench = cls(reward, env, environment_targets(env, rows, [texts for texts, _ in found]), seconds)
         bench.findings = oracle_findings(reasons)
         if all(reasons):
-            bench.reasons["gold"] = f"the oracle gives no right answer on any of {len(rows)} rows ({reasons[0]})"
+            bench.reasons["gold"] = (
+                f"the oracle gives no right answer on any of {len(rows)} rows ({reasons[0].removeprefix('raised ')})"
+            )
         return bench
 
     def play(self, names: Sequence[str], deadline: float) -> None:
@@ -87,7 +89,7 @@ class Bench:
         self.targets = [dataclasses.replace(target, full=max(golds)) for target in self.targets]
         return [dataclasses.replace(t, target=dataclasses.replace(t.target, full=max(golds))) for t in tried]
 
-    def facts(self) -> Facts:
+    def facts(self, tried: Sequence[Tried]) -> Facts:
         """What the rules need to know of the reward and the tasks."""
         reads_episode = bool(self.episodes) and not {"environment", "step_rewards"}.isdisjoint(self.reward.columns())
         guess = best_guess(self.targets)
@@ -95,6 +97,10 @@ class Bench:
             # All episodes end in the same words: what tells tasks apart is what was done.
             ways = Counter(t.attempt.text for t in self.episodes if t.attempt.expect is Expect.FULL)
             guess = max(ways.values()) / ways.total() if ways else 0.0
+        # Another task's episode may be right here by luck; where it mostly is, that is no luck.
+        lent = [t.paid for t in tried if t.attempt.kind == LENT]
+        luck = sum(lent) / len(lent) if lent else 0.0
+        guess = max(guess, luck if luck <= 0.5 else 0.0)
         needs = self.reward.needs_reference
         return Facts(needs, self.env is None, guess, needs or reads_episode)
 

@@ -29,6 +29,7 @@ EPISODES = {
 }
 """name -> what is played, in a job with tools."""
 
+LENT = "another task's episode"
 LONGER = 4.0
 """Times the limit of a call that an episode may take."""
 
@@ -156,7 +157,7 @@ def _blind(stage: Stage, name: str, golds: dict[int, Played]) -> Iterator[_Plan]
         if name == "calls":
             for other in _others(i, golds)[:1]:
                 policy = policies.script(golds[other].turns)
-                yield _Plan(Attempt(name, "another task's episode", "", Expect.CHANCE), i, _playing(stage, i, policy))
+                yield _Plan(Attempt(name, LENT, "", Expect.CHANCE), i, _playing(stage, i, policy))
 
 
 def _spare(stage: Stage, name: str, golds: dict[int, Played]) -> Iterator[_Plan]:

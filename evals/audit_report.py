@@ -13,6 +13,8 @@ from typing import Any
 from ..rewards.attacks import PROPERTIES
 from .audit_evidence import Finding, Tried
 
+NOT_TRIED = "not tried"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -93,12 +95,12 @@ class Audit:
             return f"no right answer was tried: {self.not_tried['gold']}"
         return ""
 
-    def left_out(self) -> str:
-        """What was not tried, by what it would have needed."""
+    def left_out(self) -> list[str]:
+        """What was not tried, one line a reason."""
         reasons: dict[str, list[str]] = {}
         for name, why in self.not_tried.items():
             reasons.setdefault(why, []).append(name)
-        return "; ".join(f"{', '.join(names)}: {why}" for why, names in reasons.items())
+        return [f"{', '.join(names)}: {why}" for why, names in reasons.items()]
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, as plain data."""
@@ -113,6 +115,8 @@ class Audit:
         lines = [f"{self.reward}: {self.tasks} task{'s' * (self.tasks != 1)} from {self.source}", ""]
         lines.append(f"{'attack':<12}{'n':>7}{'paid':>7}{'mean pay':>10}{'slowest':>10}  verdict")
         for row in self.rows:
+            if row.verdict == NOT_TRIED:
+                continue  # listed below, with the reason
             mean = "-" if row.mean is None else f"{row.mean:.3f}"
             lines.append(
                 f"{row.attack:<12}{row.n:>7}{row.paid:>7}{mean:>10}{row.slowest * 1000:>7.1f} ms  {row.verdict}"
@@ -125,7 +129,7 @@ class Audit:
         if self.searched:
             lines += ["", self.searched]
         if self.not_tried:
-            lines += ["", "not tried:", *(f"    {name}: {why}" for name, why in self.not_tried.items())]
+            lines += ["", "not tried:", *(f"    {text}" for text in self.left_out())]
         if self.untried:
             lines += ["", f"{self.untried} attempts were left out: calls hung, or the time was up"]
         lines += ["", f"{len(self.defects)} defects, {len(self.notes)} notes in {self.seconds:.1f} s"]
@@ -143,5 +147,5 @@ def table(tried: Sequence[Tried], findings: Sequence[Finding], names: Sequence[s
         slowest = max((t.outcome.seconds for t in mine), default=0.0)
         mean = sum(values) / len(values) if values and name not in PROPERTIES else None
         paid = 0 if name in PROPERTIES else sum(t.paid for t in mine)
-        rows.append(Row(name, len(mine), paid, mean, slowest, verdict if mine else "not tried"))
+        rows.append(Row(name, len(mine), paid, mean, slowest, verdict if mine else NOT_TRIED))
     return rows

@@ -5,12 +5,13 @@ Invariants: no torch; a row whose oracle gives no answer stays in, without a rig
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..configs.errors import BadInput, nearest
+from ..configs.errors import BadInput
 from ..envs.core import Environment, Row, Rows, tools_of
 from ..rewards.alike import altered, plain
 from ..rewards.attacks_on_documents import fixed_documents, parsed
@@ -181,6 +182,11 @@ def gaps_of(reward: Reward, targets: Sequence[Target]) -> dict[str, str]:
         )
     columns = {name for target in targets for name in target.row}
     for name, required in reward.columns().items():
-        if not required and name not in columns and name not in PROVIDED and (near := nearest(name, columns)):
-            gaps[f"the column '{name}'"] = f"no row has it, so its default is always taken{near}"
+        if (
+            not required
+            and name not in columns
+            and name not in PROVIDED
+            and (near := difflib.get_close_matches(name, columns, 1, 0.75))
+        ):
+            gaps[f"the column '{name}'"] = f"no row has it, so its default is always taken; did you mean '{near[0]}'?"
     return gaps
