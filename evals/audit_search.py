@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..rewards.attacks import SEARCH
@@ -30,8 +30,11 @@ GAIN = 0.5
 RECIPES = 4
 """Recipes that are looked into, the best paid first."""
 
-Score = Callable[[Sequence[tuple[str, Target]]], Sequence[Outcome]]
-"""Scores (completion, task) pairs, in their order."""
+KILLED = 2
+"""Calls that had to be killed after which the search gives up: what hangs is found by other attacks."""
+
+Score = Callable[[Sequence[tuple[str, Target]]], Iterator[tuple[int, Outcome]]]
+"""Scores (completion, task) pairs; yields (number, outcome) in their order."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def search(score: Score, targets: Sequence[Target], facts: Facts, seed: int, dea
     if not counted.calls:
         return Found([], "")
     tried = tried or [counted.last]
-    late = "; it was stopped early, for calls take long" if counted.late else ""
+    late = "; it was stopped early, for calls hung or took long" if counted.late else ""
     return Found(
         tried,
         f"search: seed {seed}, {counted.calls} completions on {len(targets[:TASKS])} tasks, {len(shown)} recipes{late}",
@@ -97,18 +100,27 @@ class _Counted:
 
     def __init__(self, score: Score, deadline: float) -> None:
         self.score, self.deadline = score, deadline
-        self.calls, self.late = 0, False
+        self.calls, self.killed, self.late = 0, 0, False
         self.last: Tried
 
     def __call__(self, calls: Sequence[tuple[str, Target]]) -> list[float | None]:
-        if not calls or time.perf_counter() > self.deadline:
-            self.late = self.late or bool(calls)
-            return [None] * len(calls)
-        self.calls += len(calls)
-        outcomes = self.score(calls)
-        nothing = Attempt(SEARCH, "no recipe", calls[0][0], Expect.SAFE)
-        self.last = Tried(nothing, calls[0][1], -1, outcomes[0])
-        return [outcome.value for outcome in outcomes]
+        values: list[float | None] = [None] * len(calls)
+        if not calls or self._over():
+            return values
+        for number, outcome in self.score(calls):
+            values[number] = outcome.value
+            self.calls += 1
+            self.killed += outcome.killed
+            self.last = Tried(
+                Attempt(SEARCH, "no recipe", calls[number][0], Expect.SAFE), calls[number][1], -1, outcome
+            )
+            if self._over():
+                break
+        return values
+
+    def _over(self) -> bool:
+        self.late = self.late or self.killed >= KILLED or time.perf_counter() > self.deadline
+        return self.late
 
 
 def _climb(score: _Counted, target: Target, rng: random.Random) -> list[_Step]:

@@ -16,10 +16,13 @@ from journeyman.rewards import reward
 from journeyman.rewards.cases import Case
 from journeyman.rewards.length import length
 
-SPEC = importlib.util.spec_from_file_location("bad_rewards", Path(__file__).parent / "bad_rewards.py")
-bad = importlib.util.module_from_spec(SPEC)
-sys.modules["bad_rewards"] = bad
-SPEC.loader.exec_module(bad)
+if (
+    "bad_rewards" not in sys.modules
+):  # another test file may have loaded it, and worked cases are looked up by this name
+    SPEC = importlib.util.spec_from_file_location("bad_rewards", Path(__file__).parent / "bad_rewards.py")
+    sys.modules["bad_rewards"] = importlib.util.module_from_spec(SPEC)
+    SPEC.loader.exec_module(sys.modules["bad_rewards"])
+bad = sys.modules["bad_rewards"]
 
 
 class Boxed(Arithmetic):
