@@ -91,7 +91,7 @@ def audit(
     searched = ""
     if SEARCH in names and bench.targets and not bench.says_nothing:
         found = search(
-            bench.score, bench.targets, facts, seed, min(began + budget, time.perf_counter() + PATIENT_SEARCH)
+            bench.outcomes, bench.targets, facts, seed, min(began + budget, time.perf_counter() + PATIENT_SEARCH)
         )
         tried, searched = [*tried, *found.tried], found.summary
     # What a call breaks is said whatever attack made it.

@@ -110,10 +110,6 @@ class Bench:
         honest = self._scored(first.right[0] if first.right else "", first)
         yield from outcomes(self.reward, [self._scored(*call) for call in calls], self.seconds, first=honest)
 
-    def score(self, calls: Sequence[Call]) -> list[Outcome]:
-        """All of `outcomes`, in the order of `calls`."""
-        return [outcome for _, outcome in self.outcomes(calls)]
-
     def _scored(self, text: str, target: Target) -> Scored:
         number = next((i for i, known in enumerate(self.targets) if known.row is target.row), -1)
         before = self._before.get(number, ())
