@@ -25,7 +25,7 @@ EPISODES = {
     "revealed": "a wrong value, then what the environment gave away about the right one",
     "spare": "the oracle's episode after a call that does nothing: it must still earn full marks",
     "artifact": "the oracle's episode with the documents that it hands in empty or cut",
-    "state": "an episode after another one in the same environment, and beside another one: nothing may change",
+    "state": "an episode after another one in the same environment, and alongside another one: nothing may change",
 }
 """name -> what is played, in a job with tools."""
 
@@ -181,16 +181,16 @@ def _artifact(stage: Stage, name: str, golds: dict[int, Played]) -> Iterator[_Pl
 
 
 def _state(stage: Stage, name: str, golds: dict[int, Played]) -> Iterator[_Plan]:
-    """The oracle's episode, twice alone, after another, beside another; and an idle one after the oracle's."""
+    """The oracle's episode, twice alone, after another, alongside another; and an idle one after the oracle's."""
     for i in golds:
         yield _Plan(Attempt(name, AGAIN, "", Expect.SAFE), i, _oracles(stage, i))
         for other in _others(i, golds)[:1]:
             yield _Plan(Attempt(name, AFTER, "", Expect.SAFE), i, _after(stage, i, other))
-            yield _Plan(Attempt(name, BESIDE, "", Expect.SAFE), i, _beside(stage, i, other))
+            yield _Plan(Attempt(name, ALONGSIDE, "", Expect.SAFE), i, _alongside(stage, i, other))
         yield _Plan(Attempt(name, IDLE_AFTER, "", Expect.CHANCE), i, _idle_after(stage, i))
 
 
-AGAIN, AFTER, BESIDE = "alone, again", "after another episode", "beside another episode"
+AGAIN, AFTER, ALONGSIDE = "alone, again", "after another episode", "alongside another episode"
 IDLE_AFTER = "nothing is done, after an episode that was won"
 
 
@@ -208,7 +208,7 @@ def _after(stage: Stage, i: int, other: int) -> Callable[[], Played]:
     return work
 
 
-def _beside(stage: Stage, i: int, other: int) -> Callable[[], Played]:
+def _alongside(stage: Stage, i: int, other: int) -> Callable[[], Played]:
     def work() -> Played:
         mine, theirs = Episode(stage.env.another(), stage.rows[i]), Episode(stage.env.another(), stage.rows[other])
         while not mine.over:

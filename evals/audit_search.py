@@ -61,7 +61,7 @@ def search(score: Score, targets: Sequence[Target], facts: Facts, seed: int, dea
     """Look for wrong completions that are paid and for right ones that a change of form robs of their marks.
 
     Args:
-        facts: whether tasks are few and chosen, and what a guess gets: luck is told from a hole by it.
+        facts: whether tasks are few and chosen, and what a guess gets: luck and a hole differ by it.
         deadline: of `time.perf_counter()`; where it comes first, the summary says so.
     """
     counted = _Counted(score, deadline)

@@ -29,7 +29,7 @@ SPEC.loader.exec_module(bad)
 # planted environment -> (reward, the attack that finds it, what is said of it)
 CAUGHT = {
     "Leaves": ("opened", "state", "nothing is done, after an episode that was won on 6 of 6"),
-    "Shares": ("opened", "state", "go another way beside another episode"),
+    "Shares": ("opened", "state", "go another way alongside another episode"),
     "PaysPatience": ("opened", "idle", "says it is done, and calls nothing on 6 of 6"),
     "PaysTrying": ("opened", "calls", "each tool once, empty on 6 of 6"),
     "Tells": ("opened", "revealed", "submit, then what it replied (1) on 6 of 6"),
