@@ -256,6 +256,9 @@ def test_everything_that_ships_is_listed_and_passes():
     assert len(shipped) >= 20 and shipped <= listed
     assert {"journeyman.envs.arithmetic:Arithmetic (configs/arithmetic/job.yaml)"} <= listed
     assert not sweep.defects, "\n".join(sweep.lines())
+    passed = {entry.name for entry in sweep.entries if entry.verdict == "passed"}
+    for name in ("journeyman.envs.lookup:Lookup", "journeyman.envs.courier:Courier"):  # those with tools, by episodes
+        assert any(entry.startswith(name) for entry in passed), name
     assert sweep.counts("reward")["passed"] >= 20
 
 
