@@ -1,7 +1,8 @@
 """The audit of a reward function: attack it, count what it pays for, show the evidence.
 
-Always true here: evidence, not verdicts: each finding is a count with completions and what they earned; the reward runs in a
-killable process, so one that hangs or crashes is reported and holds nothing up. No torch.
+Invariants: evidence, not verdicts: each finding is a count with completions and what they earned; the reward runs in a
+killable process, so one that hangs or crashes is reported and holds nothing up; what could not be tried is listed with the
+reason. No torch.
 
     from journeyman.evals.audit import audit
 
@@ -16,124 +17,31 @@ import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ..configs.errors import BadInput
-from ..envs.core import Environment
-from ..rewards.attacks import ATTACKS, COSTLY, PROPERTIES, Attempt, Expect, Target, attempts
+from ..envs.core import Environment, tools_of
+from ..rewards.attacks import ATTACKS, COSTLY, NEEDS, PROPERTIES, SEARCH, attempts, check_attacks
+from ..rewards.attempts import Attempt, Expect
 from ..rewards.cases import Case
-from ..rewards.core import Reward, Scored, as_reward
-from .audit_calls import Outcome, outcomes
-from .audit_rules import Facts, Finding, Tried, best_guess, declared, example, judge, slow_pairs
-from .audit_targets import (
-    case_targets,
-    cases_of,
-    check_columns,
-    check_fit,
-    environment_targets,
-    known_weaknesses,
-    load_environment,
-    load_reward,
-    rows_of,
-)
+from ..rewards.core import Reward, as_reward
+from .audit_bench import Bench
+from .audit_calls import Outcome
+from .audit_episodes import EPISODES
+from .audit_evidence import Finding, Tried, example
+from .audit_failures import slow_pairs
+from .audit_report import Audit, Rate, table
+from .audit_rules import declared, judge
+from .audit_search import search
+from .audit_sources import cases_of, known_weaknesses, load_environment, load_reward, rows_of
+from .audit_targets import case_targets, check_cases, check_fit, gaps_of
 
 PATIENCE = 6
 """Killed calls of one attack before the rest of it is left out; of one kind, two are enough."""
+PATIENT_SEARCH = 4.0
+"""Seconds that the search over mutations may take; it is bounded in calls, and reaches this with slow rewards alone."""
 AGAIN = 200
 """Calls that are made a second time, in the reverse order, in another process."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One attack of the report: `n` completions tried, how many of them were paid, mean pay, the slowest call (seconds)."""
-
-    attack: str
-    n: int
-    paid: int
-    mean: float | None
-    slowest: float
-    verdict: str
-
-
-@dataclass(frozen=True)
-class Rate:
-    """`count` of `n` completions."""
-
-    count: int
-    n: int
-
-    def __str__(self) -> str:
-        return f"{self.count} of {self.n} ({self.count / self.n:.1%})" if self.n else "none of none"
-
-
-@dataclass(frozen=True)
-class Audit:
-    """What the attacks found: `rows`, one an attack; `defects` and `notes`, with their evidence.
-
-    Args:
-        reward: its name.
-        source: where the tasks came from.
-        needs_reference: whether it reads a gold answer.
-        tasks: how many there were.
-        false_positives: completions that should not be paid and were, chance included.
-        false_negatives: right completions without full marks.
-        untried: attempts that time did not allow.
-        seconds: how long the audit took.
-    """
-
-    reward: str
-    source: str
-    needs_reference: bool
-    tasks: int
-    rows: list[Row]
-    findings: list[Finding]
-    false_positives: Rate
-    false_negatives: Rate
-    untried: int
-    seconds: float
-
-    @property
-    def defects(self) -> list[Finding]:
-        """Findings that should keep a reward out of training."""
-        return [finding for finding in self.findings if finding.defect]
-
-    @property
-    def notes(self) -> list[Finding]:
-        """Findings to know about."""
-        return [finding for finding in self.findings if not finding.defect]
-
-    @property
-    def tried(self) -> int:
-        """How many completions were scored."""
-        return sum(row.n for row in self.rows if row.attack not in PROPERTIES)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Everything, as plain data."""
-        return {
-            **dataclasses.asdict(self),
-            "defects": [dataclasses.asdict(finding) for finding in self.defects],
-            "notes": [dataclasses.asdict(finding) for finding in self.notes],
-        }
-
-    def lines(self) -> list[str]:
-        """The report as text."""
-        lines = [f"{self.reward}: {self.tasks} task{'s' * (self.tasks != 1)} from {self.source}", ""]
-        lines.append(f"{'attack':<12}{'n':>7}{'paid':>7}{'mean pay':>10}{'slowest':>10}  verdict")
-        for row in self.rows:
-            mean = "-" if row.mean is None else f"{row.mean:.3f}"
-            lines.append(
-                f"{row.attack:<12}{row.n:>7}{row.paid:>7}{mean:>10}{row.slowest * 1000:>7.1f} ms  {row.verdict}"
-            )
-        lines += ["", f"false positives: {self.false_positives}; false negatives: {self.false_negatives}"]
-        for title, findings in (("defect", self.defects), ("note", self.notes)):
-            for finding in findings:
-                lines += ["", f"{title}, {finding.attack}: {finding.message}"]
-                lines += [f"    {text}" for text in finding.examples]
-        if self.untried:
-            lines += ["", f"{self.untried} attempts were left out: calls hung, or the time was up"]
-        lines += ["", f"{len(self.defects)} defects, {len(self.notes)} notes in {self.seconds:.1f} s"]
-        return lines
 
 
 def audit(
@@ -145,78 +53,121 @@ def audit(
     rows: int = 50,
     seconds: float = 5.0,
     budget: float = 60.0,
+    seed: int = 0,
 ) -> Audit:
     """Attack a reward.
 
     Args:
         reward: made by `@reward` or any function that TRL takes; or `module:function`, `path.py:function`.
-        env: where tasks come from, their oracle giving the right answers; or its name, see `load_environment`.
+        env: where tasks come from, their oracle giving the right answers; or its name, see `load_environment`. Where it has
+            tools, whole episodes are played in it.
         cases: worked cases, where there is no environment; those of the reward's own module by default.
-        attacks: names of `ATTACKS` and `PROPERTIES`; all of them by default.
+        attacks: names of `ATTACKS`, `EPISODES`, `PROPERTIES`, or `search`; all of them by default.
         rows: tasks to try.
-        seconds: what a call may take at most; an isolated reward has its own timeout.
+        seconds: what a call, or a turn of an episode, may take at most; an isolated reward has its own timeout.
         budget: seconds after which no further attempt is begun.
+        seed: of the search over mutations: the same seed tries the same completions.
 
     Raises:
-        BadInput: neither environment nor cases, a name that there is not, a column that rows lack.
+        BadInput: neither environment nor cases, a name that there is not, a column that rows lack, nothing to try.
     """
     began = time.perf_counter()
     reward = load_reward(reward) if isinstance(reward, str) else as_reward(reward)
-    names = list(attacks) if attacks else [*ATTACKS, *PROPERTIES]
-    source = "worked cases"
-    if env is not None:
-        source = env if isinstance(env, str) else type(env).__name__
-        env = load_environment(env).env if isinstance(env, str) else env
-        found = rows_of(env, rows)
-        check_fit(reward, env, found)
-        targets = environment_targets(env, found)
-    else:
-        known = cases_of(reward) if cases is None else cases
-        if not known:
-            raise BadInput(
-                f"reward '{reward.name}' has no worked cases to try it on: give --env, or end its module with "
-                f"CASES = {{'{reward.name}': [Case({{'answer': '42'}}, right=['42'], wrong=['43'])]}}"
-            )
-        check_columns(reward, known)
-        targets = case_targets(known[:rows])
-    tried, untried = _try_all(reward, targets, env, names, seconds, began + budget)
-    if env is not None:
-        # What the best right answer earns is full marks; a price on length or form pays 0 at best.
-        golds = [t.outcome.value for t in tried if _is_gold(t) and t.outcome.value is not None]
-        if golds and (max(golds) > 0 or not reward.needs_reference):
-            tried = [_with_full(t, max(golds)) for t in tried]
-    tried = _measured_again(reward, tried, env, seconds)
-    facts = Facts(reward.needs_reference, env is None, best_guess(targets))
-    findings = [finding for finding in judge(tried, facts) if finding.attack in names]
+    names = _names(attacks)
+    source = "worked cases" if env is None else env if isinstance(env, str) else type(env).__name__
+    env = load_environment(env).env if isinstance(env, str) else env
+    bench = _bench(reward, env, cases, rows, seconds)
+    if not env or not tools_of(env):
+        names = [name for name in names if attacks is not None or name not in EPISODES]
+    else:  # what an episode is worth is asked of whole episodes, and what an answer is worth of their last message
+        bench.play(names, began + budget)
+    kinds = [name for name in names if name in ATTACKS and (not bench.episodes or name != "gold")]
+    if not any(name in ATTACKS or name in EPISODES or name == SEARCH for name in names):
+        kinds = [name for name in ATTACKS if name not in COSTLY]  # a property holds over calls: some have to be made
+    tried, untried = ([], 0) if bench.says_nothing else _try_all(bench, kinds, began + budget)
+    tried = bench.with_full([*bench.episodes, *tried])
+    tried = _measured_again(bench, tried)
+    facts = bench.facts(tried)
+    searched = ""
+    if SEARCH in names and bench.targets and not bench.says_nothing:
+        found = search(
+            bench.outcomes, bench.targets, facts, seed, min(began + budget, time.perf_counter() + PATIENT_SEARCH)
+        )
+        tried, searched = [*tried, *found.tried], found.summary
+    # What a call breaks is said whatever attack made it.
+    findings = [f for f in judge(tried, facts) if f.attack in names or f.attack in PROPERTIES or f.attack == "time"]
+    findings += bench.findings
     if "determinism" in names and tried:
-        findings += _determinism(reward, tried, env, seconds, min(budget / 4, 10))
+        findings += _determinism(bench, tried, min(budget / 4, 10))
     findings = declared(findings, [name for name in known_weaknesses(reward) if name in names])
-    positives = [t for t in tried if t.mistake]
+    not_tried = {**_untried(names, tried, bench, searched), **gaps_of(reward, bench.targets)}
+    if not tried:
+        why = "; ".join(f"{name}: {reason}" for name, reason in not_tried.items())
+        raise BadInput(f"reward '{reward.name}': nothing could be tried ({why or 'no time was left'})")
+    positives = [t for t in tried if t.mistake and not t.attempt.weak]
     rights = [t for t in tried if _is_gold(t) and (t.outcome.value is not None or t.outcome.problem or env is None)]
     return Audit(
         reward.name,
         source,
         reward.needs_reference,
-        len(targets),
-        _table(tried, findings, names),
+        len(bench.targets),
+        table(tried, findings, names),
         findings,
         Rate(sum(t.paid for t in positives), len(positives)),
         Rate(sum(not t.paid for t in rights), len(rights)),
         untried,
+        not_tried,
+        searched,
+        any(t.outcome.value is not None for t in tried),
         time.perf_counter() - began,
     )
 
 
-def _try_all(
-    reward: Reward,
-    targets: Sequence[Target],
-    env: Environment | None,
-    names: Sequence[str],
-    seconds: float,
-    deadline: float,
-) -> tuple[list[Tried], int]:
+def _names(attacks: Sequence[str] | None) -> list[str]:
+    known = [*ATTACKS, SEARCH, *EPISODES, *PROPERTIES]
+    names = list(dict.fromkeys(name.strip() for name in attacks)) if attacks is not None else known
+    check_attacks(names, known)
+    return names
+
+
+def _bench(reward: Reward, env: Environment | None, cases: Sequence[Case] | None, rows: int, seconds: float) -> Bench:
+    if env is not None:
+        found = rows_of(env, rows)
+        check_fit(reward, env, found)
+        return Bench.of_environment(reward, env, found, seconds)
+    known = cases_of(reward) if cases is None else cases
+    if not known:
+        raise BadInput(
+            f"reward '{reward.name}' has no worked cases to try it on: give --env, or end its module with "
+            f"CASES = {{'{reward.name}': [Case({{'answer': '42'}}, right=['42'], wrong=['43'])]}}"
+        )
+    check_cases(reward, known)
+    return Bench(reward, None, case_targets(known[:rows]), seconds)
+
+
+def _untried(names: Sequence[str], tried: Sequence[Tried], bench: Bench, searched: str) -> dict[str, str]:
+    """attack -> why nothing of it was tried."""
+    done = {t.attempt.attack for t in tried}
+    left = {}
+    for name in names:
+        if name in done or name in PROPERTIES or (name == SEARCH and searched):
+            continue
+        if name in bench.reasons:
+            left[name] = bench.reasons[name]
+        elif bench.says_nothing:
+            left[name] = "what is said is not read: the episodes tell"
+        elif name == SEARCH:
+            left[name] = "no time was left"
+        elif name in EPISODES:
+            left[name] = "needs an environment with tools"
+        else:
+            left[name] = f"needs {NEEDS[name]}" if name in NEEDS else "no time was left"
+    return left
+
+
+def _try_all(bench: Bench, names: Sequence[str], deadline: float) -> tuple[list[Tried], int]:
     """Every attempt on every task, then the long texts on the first; what came of them, and how many were left out."""
-    costly = [name for name in names if name in COSTLY]
+    targets, costly = bench.targets, [name for name in names if name in COSTLY]
     plan: list[tuple[Attempt, int]] = []
     for i, target in enumerate(targets):
         plan += [(attempt, i) for attempt in attempts(target, [name for name in names if name not in COSTLY])]
@@ -225,9 +176,9 @@ def _try_all(
     killed: Counter[tuple[str, str]] = Counter()
     pending = list(range(len(plan)))
     while pending and time.perf_counter() < deadline:
-        items = [_scored(plan[number][0].text, targets[plan[number][1]], env) for number in pending]
+        calls = [(plan[number][0].text, targets[plan[number][1]]) for number in pending]
         done = 0
-        for position, outcome in outcomes(reward, items, seconds, first=_honest(targets[0], env)):
+        for position, outcome in bench.outcomes(calls):
             attempt, i = plan[pending[position]]
             tried.append(Tried(attempt, targets[i], i, outcome))
             done = position + 1
@@ -241,13 +192,12 @@ def _try_all(
     return tried, len(plan) - len(tried)
 
 
-def _measured_again(reward: Reward, tried: Sequence[Tried], env: Environment | None, seconds: float) -> list[Tried]:
+def _measured_again(bench: Bench, tried: Sequence[Tried]) -> list[Tried]:
     """`tried` with the suspiciously slow calls made twice more, each with its least time: a busy machine is no defect."""
     suspects = list({id(t): t for pair in slow_pairs(tried) for t in pair}.values())
     least = {id(t): t for t in suspects}
     for _ in range(2 if suspects else 0):
-        items = [_scored(t.attempt.text, t.target, env) for t in suspects]
-        for position, outcome in outcomes(reward, items, seconds, first=_honest(suspects[0].target, env)):
+        for position, outcome in bench.outcomes([(t.attempt.text, t.target) for t in suspects]):
             known = least[id(suspects[position])]
             if not outcome.killed and outcome.cpu < known.outcome.cpu:
                 least[id(suspects[position])] = dataclasses.replace(known, outcome=outcome)
@@ -258,33 +208,21 @@ def _given_up(attempt: Attempt, killed: Counter[tuple[str, str]]) -> bool:
     return killed[attempt.attack, ""] >= PATIENCE or killed[attempt.attack, attempt.kind] >= 2
 
 
-def _scored(text: str, target: Target, env: Environment | None) -> Scored:
-    return Scored({"prompt": [], **target.row}, [{"role": "assistant", "content": text}], environment=env)
-
-
-def _honest(target: Target, env: Environment | None) -> Scored:
-    return _scored(target.right[0] if target.right else "", target, env)
-
-
 def _is_gold(t: Tried) -> bool:
     return t.attempt.expect is Expect.FULL
 
 
-def _with_full(t: Tried, full: float) -> Tried:
-    return dataclasses.replace(t, target=dataclasses.replace(t.target, full=full))
-
-
-def _determinism(
-    reward: Reward, tried: Sequence[Tried], env: Environment | None, seconds: float, budget: float
-) -> list[Finding]:
+def _determinism(bench: Bench, tried: Sequence[Tried], budget: float) -> list[Finding]:
     """Calls made again in another process and order: those that are paid another value."""
-    calls = [t for t in tried if not t.outcome.problem and len(t.attempt.text) < 20_000 and t.outcome.seconds < 0.1]
-    calls = calls[:: max(1, len(calls) // AGAIN)][::-1]
-    items = [_scored(t.attempt.text, t.target, env) for t in calls]
+    texts = [t for t in tried if t.attempt.attack not in EPISODES and not (bench.episodes and _is_gold(t))]
+    calls = [t for t in texts if not t.outcome.problem and len(t.attempt.text) < 20_000 and t.outcome.seconds < 0.1]
+    # Right answers are few among them and matter most.
+    rights = [t for t in calls if _is_gold(t)][:AGAIN]
+    calls = [*rights, *calls[:: max(1, len(calls) // AGAIN)]][::-1]
     deadline = time.perf_counter() + budget
     changed: list[tuple[Tried, Outcome]] = []
     count = 0
-    for position, outcome in outcomes(reward, items, seconds, first=_honest(tried[0].target, env)):
+    for position, outcome in bench.outcomes([(t.attempt.text, t.target) for t in calls]):
         count += 1
         if outcome.value != calls[position].outcome.value:
             changed.append((calls[position], outcome))
@@ -296,17 +234,3 @@ def _determinism(
         f"{example(t)}; again: {'no value' if again.value is None else f'{again.value:g}'}" for t, again in changed[:3]
     )
     return [Finding("determinism", True, f"{len(changed)} of {count} completions earn another value again", examples)]
-
-
-def _table(tried: Sequence[Tried], findings: Sequence[Finding], names: Sequence[str]) -> list[Row]:
-    rows = []
-    for name in names:
-        mine = tried if name in PROPERTIES else [t for t in tried if t.attempt.attack == name]
-        about = [finding for finding in findings if finding.attack == name]
-        verdict = "DEFECT" if any(f.defect for f in about) else "note" if about else "ok"
-        values = [t.outcome.value for t in mine if t.outcome.value is not None]
-        slowest = max((t.outcome.seconds for t in mine), default=0.0)
-        mean = sum(values) / len(values) if values and name not in PROPERTIES else None
-        paid = 0 if name in PROPERTIES else sum(t.paid for t in mine)
-        rows.append(Row(name, len(mine), paid, mean, slowest, verdict if mine else "not tried"))
-    return rows

@@ -1,6 +1,6 @@
 """The audit of everything that ships: every reward on its worked cases, every environment under the rewards of its jobs.
 
-Always true here: what ships is found by walking the packages, so nothing is left out by forgetting it; what can't be audited
+Invariants: what ships is found by walking the packages, so nothing is left out by forgetting it; what can't be audited
 without a server, a download or a setting is listed with the reason; a shipped reward without worked cases is a defect.
 """
 
@@ -10,11 +10,12 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import itertools
 import os
 import pkgutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -25,9 +26,10 @@ from ..configs.errors import BadInput
 from ..configs.read import CONFIGS, load_attribute, read_yaml
 from ..envs.core import Environment, Row, check_disjoint
 from ..rewards.core import Reward
-from .audit import Audit, audit
+from .audit import audit
 from .audit_calls import leaves
-from .audit_targets import (
+from .audit_report import Audit
+from .audit_sources import (
     Job,
     cases_of,
     defined_rewards,
@@ -35,6 +37,7 @@ from .audit_targets import (
     is_factory,
     load_job,
     rewards_beside,
+    rewards_of,
     rows_of,
 )
 
@@ -92,6 +95,8 @@ class Sweep:
             for one in entry.audits:
                 lines += [f"    {one.reward}: {defect.attack}: {defect.message}" for defect in one.defects]
                 lines += [f"        {text}" for defect in one.defects for text in defect.examples[:1]]
+                if entry.verdict != "DEFECTS" and (left := one.left_out()):
+                    lines.append(f"    {one.reward}: not tried: {'; '.join(left)}")
         return [*lines, *self.totals()]
 
     def brief(self) -> list[str]:
@@ -122,17 +127,29 @@ class Sweep:
         return [*lines, f"{self.seconds:.1f} s"]
 
 
-def audit_all(rows: int = 50, seconds: float = 5.0, budget: float = 20.0) -> Sweep:
+def audit_all(
+    rows: int = 50,
+    seconds: float = 5.0,
+    budget: float = 20.0,
+    seed: int = 0,
+    progress: Callable[[Entry], None] = lambda entry: None,
+) -> Sweep:
     """Audit every shipped reward and environment.
 
     Args:
         rows: tasks of an environment to try a reward on.
         seconds: see `audit`.
         budget: seconds for one audit.
+        seed: see `audit`.
+        progress: called with each entry as it is done.
     """
     began = time.perf_counter()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # what is not on the disk is listed as such
-    entries = [*_rewards(seconds, budget), *_environments(rows, seconds, budget)]
+    options = {"seconds": seconds, "budget": budget, "seed": seed}
+    entries = []
+    for entry in itertools.chain(_rewards(options), _environments(rows, options)):
+        entries.append(entry)
+        progress(entry)
     return Sweep(entries, time.perf_counter() - began)
 
 
@@ -145,27 +162,27 @@ def modules(package: ModuleType) -> Iterator[tuple[str, ModuleType | None, str]]
             yield info.name, None, f"does not import: {type(error).__name__}: {error}"
 
 
-def _rewards(seconds: float, budget: float) -> Iterator[Entry]:
+def _rewards(options: Mapping[str, Any]) -> Iterator[Entry]:
     for name, module, reason in [*modules(rewards), *modules(envs)]:
         if module is None:
             yield Entry("reward", name, "DEFECTS", reason)
             continue
         for attribute, reward in defined_rewards(module).items():
-            yield _audited(f"{name}:{attribute}", reward, seconds, budget)
+            yield _audited(f"{name}:{attribute}", reward, options)
         for attribute, value in list(vars(module).items()):
             # A factory of the library documents its source, as its rewards do; what composes rewards has none.
             if is_factory(value) and value.__module__ == name and "Source:" in (value.__doc__ or ""):
                 yield Entry("reward", f"{name}:{attribute}", "not audited", "made from arguments: audit what it makes")
 
 
-def _audited(name: str, reward: Reward, seconds: float, budget: float) -> Entry:
+def _audited(name: str, reward: Reward, options: Mapping[str, Any]) -> Entry:
     if reward.columns().get("environment"):
         return Entry("reward", name, "not audited", "says what an environment says: audit it with one")
     if outside := waits_outside(reward):
         return Entry("reward", name, "not audited", outside)
     if not cases_of(reward):
         return Entry("reward", name, "DEFECTS", "has no worked cases: add it to CASES of its module")
-    found = audit(reward, seconds=seconds, budget=budget)
+    found = audit(reward, **options)
     return Entry("reward", name, _verdict([found]), _summary([found]), [found])
 
 
@@ -176,7 +193,7 @@ def waits_outside(reward: Reward) -> str:
     return ""
 
 
-def _environments(rows: int, seconds: float, budget: float) -> Iterator[Entry]:
+def _environments(rows: int, options: Mapping[str, Any]) -> Iterator[Entry]:
     jobs = list(shipped_job_files())
     for name, module, reason in modules(envs):
         if module is None:
@@ -186,11 +203,10 @@ def _environments(rows: int, seconds: float, budget: float) -> Iterator[Entry]:
             own = f"{name}:{cls.__name__}"
             mine = [path for path in jobs if _is_of(path, cls)]
             for path in mine:
-                yield audit_job(
-                    own, str(path.relative_to(CHECKOUT)), functools.partial(load_job, path), rows, seconds, budget
-                )
+                load = functools.partial(load_job, path)
+                yield audit_job(own, str(path.relative_to(CHECKOUT)), load, rows, **options)
             if not mine:
-                yield audit_job(own, "no arguments", functools.partial(_bare, cls), rows, seconds, budget)
+                yield audit_job(own, "no arguments", functools.partial(_bare, cls), rows, **options)
 
 
 def shipped_job_files() -> Iterator[Path]:
@@ -213,7 +229,9 @@ def _bare(cls: type[Environment]) -> Job:
     return Job(cls.__name__, cls(), rewards_beside(cls))
 
 
-def audit_job(cls: str, where: str, load: Callable[[], Job], rows: int, seconds: float, budget: float) -> Entry:
+def audit_job(
+    cls: str, where: str, load: Callable[[], Job], rows: int, seconds: float, budget: float, seed: int = 0
+) -> Entry:
     """The entry of one environment: its rows, then each of its rewards on them.
 
     Args:
@@ -223,6 +241,7 @@ def audit_job(cls: str, where: str, load: Callable[[], Job], rows: int, seconds:
         rows: tasks to try.
         seconds: see `audit`.
         budget: seconds for the attacks on one reward.
+        seed: see `audit`.
     """
     name = f"{cls} ({where})"
     try:
@@ -233,13 +252,13 @@ def audit_job(cls: str, where: str, load: Callable[[], Job], rows: int, seconds:
     if faults := environment_faults(job.env, found):
         return Entry("environment", name, "DEFECTS", "; ".join(faults))
     audits, left = [], []
-    for reward in job.rewards:
+    for reward in rewards_of(job):
         if outside := waits_outside(reward):
             left.append(f"{reward.name}: {outside}")
         else:
             try:
-                audits.append(audit(reward, job.env, rows=rows, seconds=seconds, budget=budget))
-            except BadInput as error:  # a job with tools, say
+                audits.append(audit(reward, job.env, rows=rows, seconds=seconds, budget=budget, seed=seed))
+            except BadInput as error:
                 left.append(str(error))
     if not audits:
         return Entry("environment", name, "not audited", "; ".join(left) or "no reward goes with it")
@@ -271,8 +290,8 @@ def _some(env: Environment, split: str, seed: int, n: int) -> list[Row]:
 def _verdict(audits: Sequence[Audit]) -> Verdict:
     if any(one.defects for one in audits):
         return "DEFECTS"
-    # Most of it left out for want of time is no pass.
-    return "not audited" if any(one.untried > one.tried for one in audits) else "passed"
+    # Most of it left out for want of time is no pass, and neither is a reward of which nothing has been learnt.
+    return "not audited" if any(one.untried > one.tried or one.blind for one in audits) else "passed"
 
 
 def _summary(audits: Sequence[Audit]) -> str:
@@ -283,5 +302,6 @@ def _summary(audits: Sequence[Audit]) -> str:
         text += f", false positives {one.false_positives.count}" if one.needs_reference else ", reads no gold"
         text += f", false negatives {one.false_negatives.count}"
         text += f", {one.untried} left out" if one.untried else ""
+        text += f", {one.blind}" if one.blind else ""
         parts.append(text + (f", declared weak to {', '.join(known)}" if known else ""))
     return "; ".join(parts)

@@ -1,45 +1,32 @@
-"""What an audit tries a reward on: worked cases, or an environment's rows with its oracle's answers. And where they come from.
+"""What an audit tries a reward on: a target for each worked case, or for each row of an environment with its oracle's answer.
 
-Always true here: no torch; the held-out split is not read; a name that can't be found is a BadInput that says what there is.
+Invariants: no torch; a row whose oracle gives no answer stays in, without a right one, and the reason is kept.
 """
 
 from __future__ import annotations
 
-import inspect
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
+import difflib
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-import yaml
-
 from ..configs.errors import BadInput
-from ..configs.read import find_job, load_attribute, read_yaml
-from ..envs.build import make_environment
-from ..envs.core import Environment, Row, tools_of
+from ..envs.core import Environment, Row, Rows, tools_of
 from ..rewards.alike import altered, plain
-from ..rewards.attacks import Target
+from ..rewards.attacks_on_documents import fixed_documents, parsed
+from ..rewards.attempts import Target
+from ..rewards.call import PROVIDED
 from ..rewards.cases import Case
-from ..rewards.core import Reward, as_reward
-from ..rewards.entries import read_rewards
-from .audit_calls import leaves
+from ..rewards.core import Reward
+from .audit_evidence import Finding
+from .audit_sources import SPLITS
 
-SPLITS = ("train", "validation", "demonstrations")
-"""Where rows come from: the first of them that has any."""
 OPTIONS = ("options", "choices", "labels")
 """Columns that list the answers a task offers."""
 MOST_OTHERS = 40
-
-
-@dataclass(frozen=True)
-class Job:
-    """An environment and the rewards that go with it."""
-
-    name: str
-    env: Environment
-    rewards: Sequence[Reward]
+TWINS = 10
+"""Rows that share a prompt with another one, tried beyond those that were asked for."""
 
 
 def case_targets(cases: Sequence[Case]) -> list[Target]:
@@ -51,27 +38,93 @@ def case_targets(cases: Sequence[Case]) -> list[Target]:
         own = case.right and altered(case.right[0])  # another case may ask for another form
         targets.append(
             Target(
-                case.row, tuple(case.right), tuple(case.wrong), () if own else others, options_of(case.row), case.full
+                case.row,
+                tuple(case.right),
+                tuple(case.wrong),
+                () if own else others,
+                options_of(case.row),
+                full=case.full,
             )
         )
     return targets
 
 
-def environment_targets(env: Environment, rows: Sequence[Row]) -> list[Target]:
-    """A target for each row; without a right answer where the environment has no oracle for it."""
-    rights = [oracle_of(env, row) for row in rows]
+def environment_targets(
+    env: Environment, rows: Sequence[Row], rights: Sequence[Sequence[str]], asks_once: bool = True
+) -> list[Target]:
+    """A target for each row; without a right answer where the oracle gives none.
+
+    Args:
+        rights: right completions of each row.
+        asks_once: whether the prompt is all that a policy sees of its task: then rows with one prompt are compared.
+    """
     labels = tuple(map(str, getattr(env, "labels", None) or ()))
-    return [
-        Target(row, tuple(rights[i]), (), others_of(i, rights), options_of(row) or labels) for i, row in enumerate(rows)
+    fixed = fixed_documents([parsed(right[0]) for right in rights if right])
+    targets = [
+        Target(row, tuple(rights[i]), (), others_of(i, rights), options_of(row) or labels, fixed=fixed)
+        for i, row in enumerate(rows)
     ]
+    return _with_twins(env, targets) if asks_once else targets
 
 
-def oracle_of(env: Environment, row: Row) -> list[str]:
-    """The oracle's completion, or an empty list where there is none."""
+def _with_twins(env: Environment, targets: list[Target]) -> list[Target]:
+    """`targets` with what rows of the same prompt have for a right answer; a fixed list of rows is looked through as a whole."""
+    everything = _all_rows(env) if isinstance(env, Rows) else [target.row for target in targets]
+    groups: dict[str, dict[str, tuple[Row, str]]] = defaultdict(dict)
+    for row in everything:
+        for right in oracle_of(env, dict(row))[0]:
+            groups[repr(row["prompt"])].setdefault(plain(right), (dict(row), right))
+    clashing = {prompt: found for prompt, found in groups.items() if len(found) > 1}
+    known = {id(target): _twins(target, clashing) for target in targets}
+    made = [replace(target, twins=known[id(target)]) for target in targets]
+    here = {repr(target.row["prompt"]) for target in targets}
+    for prompt, found in clashing.items():
+        if prompt not in here and len(made) < len(targets) + TWINS:
+            row, right = next(iter(found.values()))
+            target = Target(row, (right,), options=options_of(row))
+            made.append(replace(target, twins=_twins(target, clashing)))
+    return made
+
+
+def _all_rows(env: Rows) -> list[Row]:
+    """Every row of the split that rows are taken from."""
+    return next((rows for split in SPLITS if (rows := env.tasks(split, 0))), [])
+
+
+def _twins(target: Target, clashing: Mapping[str, Mapping[str, tuple[Row, str]]]) -> tuple[str, ...]:
+    own = {plain(text) for text in target.right}
+    found = clashing.get(repr(target.row["prompt"]), {})
+    return tuple(right for key, (_, right) in found.items() if own and key not in own)
+
+
+def oracle_of(env: Environment, row: Row) -> tuple[list[str], str]:
+    """The oracle's completion, and no reason; or an empty list, and why there is none."""
     try:
-        return [env.oracle(row)]
-    except (BadInput, KeyError, NotImplementedError):
-        return []
+        found = env.oracle(row)
+    except (BadInput, KeyError, NotImplementedError) as error:
+        return [], f"{type(error).__name__}: {error}"
+    except Exception as error:  # a fault of the environment's, and nothing to audit a reward by
+        return [], f"raised {type(error).__name__}: {error}"
+    return ([found], "") if isinstance(found, str) else ([], f"raised no text: it gave {found!r:.60}")
+
+
+def oracle_findings(reasons: Sequence[str]) -> list[Finding]:
+    """What the oracle's failures come to: a defect of the environment where it broke, a note where it knows only some rows.
+
+    Args:
+        reasons: one a row; empty where the oracle answered.
+    """
+    broke = [reason.removeprefix("raised ") for reason in reasons if reason.startswith("raised ")]
+    silent = [reason for reason in reasons if reason and not reason.startswith("raised ")]
+    findings = []
+    for failed, defect, what in ((broke, True, "breaks"), (silent, False, "gives no right answer")):
+        if failed and (defect or len(failed) < len(reasons)):
+            (reason, _), *_ = Counter(failed).most_common(1)
+            message = (
+                f"the oracle {what} on {len(failed)} of {len(reasons)} rows ({reason}): nothing right is tried there"
+            )
+            findings.append(Finding("gold", defect, message))
+    return findings
 
 
 def others_of(i: int, rights: Sequence[Sequence[str]]) -> tuple[str, ...]:
@@ -94,132 +147,46 @@ def options_of(row: Mapping[str, Any]) -> tuple[str, ...]:
     return ()
 
 
-def rows_of(env: Environment, n: int) -> list[Row]:
-    """About `n` rows of the first split that has any.
-
-    Raises:
-        BadInput: none has.
-    """
-    for split in SPLITS:
-        try:
-            rows = env.tasks(split, 0, n)
-        except BadInput:  # fewer than n
-            rows = env.tasks(split, 0)[:n]
-        if rows:
-            return rows
-    raise BadInput(f"{type(env).__name__} has no rows in {', '.join(SPLITS)}; give one of them a share above 0")
-
-
-def load_reward(spec: str, base: Path | None = None) -> Reward:
-    """The reward that `module:function` or `path.py:function` names.
-
-    Raises:
-        BadInput: it can't be found, or is no reward.
-    """
-    found = load_attribute(spec, base)
-    if isinstance(found, type) or (not isinstance(found, Reward) and is_factory(found)):
-        raise BadInput(f"'{spec}' makes a reward from arguments; name one that is made, such as path.py:my_reward")
-    return as_reward(found)
-
-
-def is_factory(value: Any) -> bool:
-    """Whether a function returns a Reward, by its annotation."""
-    if not inspect.isfunction(value):
-        return False
-    given = value.__annotations__.get("return")
-    return given is Reward or (isinstance(given, str) and given.split("[")[0].endswith("Reward"))
-
-
-def cases_of(reward: Reward) -> Sequence[Case] | None:
-    """The worked cases that the module of a reward holds for it."""
-    for leaf in leaves(reward):
-        cases = getattr(sys.modules.get(leaf.function.__module__), "CASES", {})
-        if reward.name in cases:
-            return list(cases[reward.name])
-    return None
-
-
-def known_weaknesses(reward: Reward) -> Sequence[str]:
-    """The attacks that the module of a reward says, in `KNOWN`, to get through: they are what it is for."""
-    for leaf in leaves(reward):
-        known = getattr(sys.modules.get(leaf.function.__module__), "KNOWN", {})
-        if reward.name in known:
-            return list(known[reward.name])
-    return []
-
-
-def load_environment(spec: str) -> Job:
-    """The job that `spec` names.
-
-    Args:
-        spec: a shipped job's name or the path of a YAML file; or `module:Class`, its arguments behind it as a YAML
-            mapping: `journeyman.envs.arithmetic:Arithmetic {level: 3}`. Rewards defined beside a class go with it.
-
-    Raises:
-        BadInput: none of these, or the environment refuses its arguments.
-    """
-    name, _, text = spec.strip().partition(" ")
-    if ":" not in name or name.endswith((".yaml", ".yml")):
-        return load_job(find_job(spec))
-    try:
-        kwargs = yaml.safe_load(text) if text.strip() else {}
-    except yaml.YAMLError as error:
-        raise BadInput(f"--env: {text!r} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(kwargs, dict):
-        raise BadInput(f"--env: {text!r} should be a mapping, such as '{name} {{level: 2}}'")
-    cls = load_attribute(name)
-    return Job(spec.strip(), make_environment(name, kwargs, Path.cwd(), "--env"), rewards_beside(cls))
-
-
-def load_job(path: Path) -> Job:
-    """The environment and the rewards of a job's YAML; models, trainers and what they need are not read."""
-    values = read_yaml(path)
-    folder = path.resolve().parent
-    for key in ("environment", "rewards"):
-        if not values.get(key):
-            raise BadInput(f"{path}: the key '{key}' is missing")
-    env = make_environment(str(values["environment"]), values.get("environment_kwargs") or {}, folder, str(path))
-    return Job(values.get("job") or folder.name, env, read_rewards(values["rewards"], folder, str(path)))
-
-
-def rewards_beside(cls: Any) -> list[Reward]:
-    """The rewards that an environment's own module defines."""
-    return list(defined_rewards(sys.modules[cls.__module__]).values()) if isinstance(cls, type) else []
-
-
-def defined_rewards(module: ModuleType) -> dict[str, Reward]:
-    """Attribute -> reward, of those that `module` makes itself rather than imports."""
-    return {
-        name: value
-        for name, value in list(vars(module).items())
-        if isinstance(value, Reward)
-        and not name.startswith("_")
-        and any(leaf.function.__module__ == module.__name__ for leaf in leaves(value))
-    }
-
-
-def environments_in(module: ModuleType) -> Iterator[type[Environment]]:
-    """The public environments that `module` defines and that say where their tasks come from."""
-    for name, value in list(vars(module).items()):
-        if isinstance(value, type) and issubclass(value, Environment) and value.__module__ == module.__name__:
-            abstract = value.tasks is Environment.tasks or module.__name__.endswith("envs.core")
-            if not name.startswith("_") and not abstract:
-                yield value
-
-
-def check_columns(reward: Reward, cases: Sequence[Case]) -> None:
-    """Raise BadInput where a worked case lacks a column that the reward asks for."""
+def check_cases(reward: Reward, cases: Sequence[Case]) -> None:
+    """Raise BadInput where a worked case lacks a column that the reward asks for, or is not what a case is."""
     for number, case in enumerate(cases, 1):
+        where = f"case {number} of reward '{reward.name}'"
         if missing := reward.missing([*case.row, "prompt"]):
-            raise BadInput(f"case {number} of reward '{reward.name}' lacks the column '{missing[0]}' that it asks for")
+            raise BadInput(f"{where} lacks the column '{missing[0]}' that it asks for")
+        for name, texts in (("right", case.right), ("wrong", case.wrong)):
+            if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+                raise BadInput(f"{where}: {name} is {texts!r:.60}; it should be a list of texts: {name}=['42']")
+        if both := [text for text in case.right if text in case.wrong]:
+            raise BadInput(f"{where} lists {both[0]!r:.60} as right and as wrong; take it out of one of them")
 
 
 def check_fit(reward: Reward, env: Environment, rows: Sequence[Row]) -> None:
-    """Raise BadInput where the reward asks for a column that the rows lack, or the job is no single-turn one."""
-    if missing := reward.missing(list(rows[0])):
-        raise BadInput(
-            f"reward '{reward.name}' asks for the column '{missing[0]}', which the rows of {type(env).__name__} lack (they "
-            f"have {', '.join(rows[0])})"
+    """Raise BadInput where the reward asks for a column that a row lacks."""
+    for number, row in enumerate(rows):
+        if missing := reward.missing([*row, "step_rewards"] if tools_of(env) else list(row)):
+            which = "the rows" if number == 0 else f"row {row.get('index', number)}"
+            raise BadInput(
+                f"reward '{reward.name}' asks for the column '{missing[0]}', which {which} of {type(env).__name__} "
+                f"lack{'' if number == 0 else 's'} (they have {', '.join(rows[0])})"
+            )
+
+
+def gaps_of(reward: Reward, targets: Sequence[Target]) -> dict[str, str]:
+    """What calls by the audit differ in from those of a run, and arguments that no column ever fills."""
+    gaps = {}
+    if reward.kind == "group":
+        gaps["groups"] = "the reward sees a group; each completion is tried as a group of one"
+    if reward.columns().get("completion_ids") is not None:
+        gaps["token ids"] = (
+            "there is no tokenizer here; the words and signs of a completion are numbered in their place"
         )
-    if tools := [tool.__name__ for tool in tools_of(env)]:
-        raise BadInput(f"{type(env).__name__} has tools ({', '.join(tools)}); the audit tries single answers only")
+    columns = {name for target in targets for name in target.row}
+    for name, required in reward.columns().items():
+        if (
+            not required
+            and name not in columns
+            and name not in PROVIDED
+            and (near := difflib.get_close_matches(name, columns, 1, 0.75))
+        ):
+            gaps[f"the column '{name}'"] = f"no row has it, so its default is always taken; did you mean '{near[0]}'?"
+    return gaps

@@ -1,6 +1,6 @@
 """The audit of every variant of an environment, such as each of reasoning-gym's tasks.
 
-Always true here: each variant runs in a process with a deadline, so one that never gets its tasks made is listed and holds
+Invariants: each variant runs in a process with a deadline, so one that never gets its tasks made is listed and holds
 nothing up.
 """
 
@@ -20,10 +20,17 @@ from ..configs.read import load_attribute
 from ..envs.build import make_environment
 from ..envs.core import Environment
 from .audit_all import Entry, Sweep, audit_job
-from .audit_targets import Job, rewards_beside
+from .audit_sources import Job, rewards_beside
 
 
-def audit_variants(spec: str, rows: int = 50, seconds: float = 5.0, budget: float = 15.0) -> Sweep:
+def audit_variants(
+    spec: str,
+    rows: int = 50,
+    seconds: float = 5.0,
+    budget: float = 15.0,
+    seed: int = 0,
+    progress: Callable[[Entry], None] = lambda entry: None,
+) -> Sweep:
     """Audit every variant of an environment's class under the rewards beside it, each in a process with a deadline.
 
     Args:
@@ -31,6 +38,8 @@ def audit_variants(spec: str, rows: int = 50, seconds: float = 5.0, budget: floa
         rows: tasks of a variant.
         seconds: see `audit`.
         budget: seconds for the attacks on one variant; making its tasks may take as long again.
+        seed: see `audit`.
+        progress: called with each entry as it is done.
 
     Raises:
         BadInput: the class has no `variants()`.
@@ -43,9 +52,10 @@ def audit_variants(spec: str, rows: int = 50, seconds: float = 5.0, budget: floa
     for kwargs in cls.variants():
         name = ", ".join(f"{key}={value}" for key, value in kwargs.items())
         load = functools.partial(_variant, cls, kwargs, spec)
-        entry = within(2 * budget, audit_job, spec, name, load, rows, seconds, budget)
+        entry = within(2 * budget, audit_job, spec, name, load, rows, seconds, budget, seed)
         late = Entry("environment", f"{spec} ({name})", "not audited", f"its tasks or calls took over {2 * budget:g} s")
         entries.append(entry or late)
+        progress(entries[-1])
     return Sweep(entries, time.perf_counter() - began)
 
 

@@ -1,6 +1,6 @@
 """What the audit tries on a reward: for one task, completions that deserve everything, nothing, or at least an answer in time.
 
-Always true here: pure and without randomness; an attack reads its target alone and names, for each completion, what an honest
+Invariants: pure and without randomness; an attack reads its target alone and names, for each completion, what an honest
 reward would do with it. How the payments are judged is `evals/audit_rules.py`.
 
     for attempt in attempts(Target(row, right=("42",), others=("17",)), ["constants", "hedge"]):
@@ -9,95 +9,13 @@ reward would do with it. How the payments are judged is `evals/audit_rules.py`.
 
 from __future__ import annotations
 
-import enum
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 from ..configs.errors import BadInput, nearest
-from .alike import altered, plain, same
-
-
-class Expect(enum.Enum):
-    """What an honest reward does with a completion."""
-
-    FULL = "full marks"
-    NOTHING = "nothing: 0 or less"
-    UNPAID = "less than half marks"
-    CHANCE = "half marks no more often than a guess would"
-    COMMITTED = "full marks in one order of its parts at most"
-    SAFE = "any finite number, in time, and no more than the right answer alone"
-
-
-@dataclass(frozen=True)
-class Target:
-    """One task as the attacks see it.
-
-    Args:
-        row: its columns.
-        right: completions that deserve `full`; may be empty where no right answer is known.
-        wrong: completions known to deserve nothing.
-        others: right completions of other tasks of the same form, each different from this one's.
-        options: the answers that the task offers, where it names them.
-        full: what a right completion earns.
-    """
-
-    row: Mapping[str, Any]
-    right: Sequence[str] = ()
-    wrong: Sequence[str] = ()
-    others: Sequence[str] = ()
-    options: Sequence[str] = ()
-    full: float = 1.0
-
-    @property
-    def prompt(self) -> str:
-        """The text of the prompt's last message, empty where the row has none."""
-        prompt = self.row.get("prompt", "")
-        return str(prompt if isinstance(prompt, str) else prompt[-1]["content"])
-
-    @property
-    def alternatives(self) -> list[str]:
-        """Short completions of the same form that don't answer this task."""
-        made = () if self.others else map(altered, self.right[:1])
-        return [text for text in (*self.others, *made) if text and len(text) < 2000]
-
-    @property
-    def wrongs(self) -> list[str]:
-        """Short completions that don't answer this task, of whatever form."""
-        gold = [plain(text) for text in self.right]
-        known = [text for text in self.wrong if plain(text) and not any(g and g in plain(text) for g in gold)]
-        return self.alternatives or [text for text in known if len(text) < 2000 and "<think" not in text]
-
-    def reads(self, text: str) -> bool:
-        """Whether `text` is, format aside, a right answer or the value of a column: paying for it is no mistake."""
-        values = [
-            *self.right,
-            *(str(v) for k, v in self.row.items() if k != "prompt" and not isinstance(v, dict | list)),
-        ]
-        return any(same(text, value) for value in values) or any(
-            same(text, str(v)) for k, v in self.row.items() if isinstance(v, dict | list) and not v
-        )
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One completion to try.
-
-    Args:
-        attack: which attack it belongs to.
-        kind: what it is, in a few words; attempts of one kind are judged together over the tasks.
-        half: the share of full marks from which it counts as paid.
-        pair: attempts of one task with the same mark say the same in another order.
-    """
-
-    attack: str
-    kind: str
-    text: str
-    expect: Expect
-    half: float = 0.5
-    pair: str = ""
-
+from . import attacks_on_documents, attacks_on_statements
+from .alike import plain, same
+from .attempts import Attempt, Expect, Target
 
 CONSTANTS: dict[str, Sequence[str]] = {
     "nonsense": ("nan", "inf", "-inf", "zzz", "NaN"),
@@ -189,6 +107,12 @@ def others(target: Target) -> Iterator[Attempt]:
         yield Attempt("others", "another task's answer", text, Expect.CHANCE)
 
 
+def conflict(target: Target) -> Iterator[Attempt]:
+    """The right answers of other rows that ask the same: a policy can't tell them apart, so each must earn full marks."""
+    for text in target.twins[:3]:
+        yield Attempt("conflict", "the right answer of a row with the same prompt", text, Expect.AGREED)
+
+
 def truncated(target: Target) -> Iterator[Attempt]:
     """The beginning of a short right answer: what a comparison of prefixes pays in full."""
     for text in target.right[:1]:
@@ -249,8 +173,8 @@ def echo(target: Target) -> Iterator[Attempt]:
 def thought(target: Target) -> Iterator[Attempt]:
     """The right answer within a think block and nothing after it: thought, not said."""
     for text in target.right[:1]:
-        yield Attempt("thought", "unclosed", f"<think>{text}", Expect.CHANCE, 0.99)
-        yield Attempt("thought", "closed", f"<think>{text}</think>", Expect.CHANCE, 0.99)
+        yield Attempt("thought", "unclosed", f"<think>{text}", Expect.CHANCE, 0.99, weak=True)
+        yield Attempt("thought", "closed", f"<think>{text}</think>", Expect.CHANCE, 0.99, weak=True)
 
 
 def malformed(target: Target) -> Iterator[Attempt]:
@@ -300,32 +224,58 @@ Attack = Callable[[Target], Iterator[Attempt]]
 ATTACKS: dict[str, Attack] = {
     attack.__name__: attack
     for attack in (
-        gold, wrong, noop, constants, others, truncated, dump, hedge, repeat, padding, echo, thought, malformed, digits,
-        time, giant,
+        gold, wrong, conflict, noop, constants, others, truncated, dump, hedge, repeat, padding, echo, thought, malformed, digits,
+        *attacks_on_statements.ATTACKS, *attacks_on_documents.ATTACKS, time, giant,
     )
 }  # fmt: skip
 """name -> attack, in the order of the report."""
 
+NEEDS = {
+    "gold": "right answers",
+    "wrong": "worked cases that list wrong ones",
+    "conflict": "two tasks with the same prompt and other right answers",
+    "others": "other tasks with another answer of the same form",
+    "truncated": "right answers that are short plain texts",
+    "dump": "a right answer and others to put around it",
+    "hedge": "a right answer and another of its form",
+    "repeat": "answers to repeat",
+    "echo": "prompts",
+    "thought": "right answers",
+    "digits": "answers with digits",
+    **attacks_on_statements.NEEDS,
+    **attacks_on_documents.NEEDS,
+}
+"""attack -> what a task must have for it to be tried; the others are tried on every task."""
+
 PROPERTIES = {
     "types": "what is returned is a finite number or None",
     "exceptions": "no completion makes it raise",
+    "inputs": "the row and the messages are as they were after the call",
     "determinism": "the same completion earns the same again, and in another order",
 }
 """name -> what holds for every call; checked over the calls of the attacks that run."""
+
+SEARCH = "search"
+"""The name of the search over mutations (`rewards/mutations.py`), which follows what the reward pays."""
 
 COSTLY = ("time", "giant")
 """Attacks that are tried on one task, since length is all they vary."""
 
 
+def check_attacks(names: Sequence[str], known: Sequence[str] = (*ATTACKS, SEARCH, *PROPERTIES)) -> None:
+    """Raise BadInput where one of `names` is none of `known`."""
+    for name in names:
+        if name not in known:
+            raise BadInput(f"there is no attack '{name}'{nearest(name, known)} (attacks: {', '.join(known)})")
+
+
 def attempts(target: Target, names: Sequence[str]) -> Iterator[Attempt]:
-    """Every attempt of the attacks called `names`, properties aside.
+    """Every attempt of the attacks called `names`; properties and the search make none of their own.
 
     Raises:
         BadInput: no attack has that name.
     """
+    check_attacks(names)
     for name in names:
-        if name not in ATTACKS and name not in PROPERTIES:
-            known = [*ATTACKS, *PROPERTIES]
-            raise BadInput(f"there is no attack '{name}'{nearest(name, known)} (attacks: {', '.join(known)})")
         if name in ATTACKS:
             yield from ATTACKS[name](target)

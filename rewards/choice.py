@@ -27,6 +27,7 @@ LONGEST = 1000
 """Characters of one statement."""
 
 _BOX = re.compile(r"\\f?box(?:ed)?(?![A-Za-z])")
+_EMPTY_BOX = re.compile(r"\\f?box(?:ed)?[ \t\n]{0,8}\{[ \t\n]{0,8}\}")
 _ANSWER = re.compile(
     r"\b(?:answer|choice|option)[ \t]*(?:is|:|=|would be|should be)[ \t]*:?[ \t]*(?:option|choice|letter)?[ \t]*",
     re.IGNORECASE,
@@ -91,8 +92,9 @@ def statements(completion: str) -> list[str]:
     text = after_thinking(completion).strip()
     if any(box in text for box in BOXES):
         places = [found.start() for found, _ in zip(_BOX.finditer(text), range(STATEMENTS + 1), strict=False)]
-        boxes = [content_of_box(text, place) or "" for place in places]
-        return boxes if len(boxes) <= STATEMENTS else []
+        # An empty box names the form ("I will answer in \\boxed{}") and states nothing, unless it is all there is.
+        stated = [place for place in places if not _EMPTY_BOX.match(text, place)] or places
+        return [content_of_box(text, place) or "" for place in stated] if len(places) <= STATEMENTS else []
     tail = text[-TAIL:]
     ends = [found.end() for found in _ANSWER.finditer(tail)]
     if ends:
@@ -147,6 +149,7 @@ CASES = {
             {"answer": "B", "choices": ["Oslo", "Rome", "Bern", "A city in Peru"]},
             right=[
                 "B", "b", "(B)", "B.", "B) Rome", "**B. Rome**", "Rome", r"\boxed{B}", r"so \boxed{\text{(B)}}",
+                r"I will answer in \boxed{}. \boxed{B}",
                 "The answer is (B).",
                 "Answer: B\nbecause it is", "<think>A? C?</think>B", "It can't be A.\n\nThe answer is B. Rome.",
                 r"\boxed{B} so \boxed{B}",

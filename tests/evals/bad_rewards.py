@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import re
@@ -9,7 +10,7 @@ import time
 
 from journeyman.rewards import reward
 from journeyman.rewards.cases import Case
-from journeyman.rewards.text import last_number, strip
+from journeyman.rewards.text import boxed, last_number, strip
 
 
 @reward
@@ -146,6 +147,116 @@ def recursive(completion: str, answer: str) -> float:
         return 1 + depth(text[1:]) if text.startswith("[") else 0
 
     return float(completion.strip() == answer) - 0.0 * depth(completion)
+
+
+@reward
+def believes_what_it_is_told(completion: str, answer: str) -> float:
+    """Takes a word about the answer for the answer."""
+    return float(completion.strip() == answer or "is correct" in completion)
+
+
+@reward
+def any_statement(completion: str, answer: str) -> float:
+    """Whatever was called the answer, at any time."""
+    stated = re.findall(r"answer is (-?\d+)", completion)
+    return float(answer in stated if stated else completion.strip() == answer)
+
+
+@reward
+def number_in_the_box(completion: str, answer: str) -> float:
+    """Any number in the last box, whatever else is in there."""
+    box = completion.rpartition("\\boxed{")[2].partition("}")[0] if completion.count("\\boxed{") == 1 else ""
+    return float(re.findall(r"-?\d+", box) == [answer])
+
+
+@reward
+def first_box(completion: str, answer: str) -> float:
+    """The first box, though a sentence may only have named it."""
+    found = re.search(r"\\boxed\{([^}]*)\}", completion)
+    return float(found is not None and found[1] == answer)
+
+
+def _json(completion: str) -> dict:
+    try:
+        value = json.loads(completion)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+@reward
+def words_in_common(completion: str, answer: str) -> float:
+    """Every word of the reason has to come, in whatever company."""
+    given, gold = _json(completion), json.loads(answer)
+    words = set(str(given.get("why", "")).lower().split())
+    return float(given.get("label") == gold["label"] and set(gold["why"].lower().split()) <= words)
+
+
+@reward
+def begins_alike(completion: str, answer: str) -> float:
+    """A label is read no further than the gold one goes."""
+    given, gold = _json(completion), json.loads(answer)
+    return float(str(given.get("label", "")).startswith(gold["label"]) and given.get("count") == gold["count"])
+
+
+@reward
+def calibrated(completion: str, answer: str) -> float:
+    """A Brier score by itself: one half earns three quarters, whatever the label."""
+    given, gold = _json(completion), json.loads(answer)
+    sure = given.get("sure")
+    if not isinstance(sure, int | float) or not 0 <= sure <= 1:
+        return 0.0
+    return 1 - (sure - (given.get("label") == gold["label"])) ** 2 if "why" in given else 0.0
+
+
+@reward
+def whole_numbers(completion: str, answer: str) -> float:
+    """`int` cuts off what comes after the point."""
+    given, gold = _json(completion), json.loads(answer)
+    try:
+        return float(int(given.get("count", -1)) == gold["count"] and given["label"] == gold["label"])
+    except (ValueError, TypeError, OverflowError, KeyError):
+        return 0.0
+
+
+@reward
+def not_far_off(completion: str, answer: str) -> float:
+    """Refuses what is too far off, and NaN is never too far."""
+    given, gold = _json(completion), json.loads(answer)
+    if given.get("label") != gold["label"] or not isinstance(given.get("count"), int | float):
+        return 0.0
+    return 0.0 if abs(given["count"] - gold["count"]) > 0.1 else 1.0
+
+
+@reward
+def manners(completion: str, answer: str) -> float:
+    """Half a mark for steps and half a mark for a source: only together do they pass for an answer."""
+    if completion.strip() == answer:
+        return 1.0
+    return 0.4 * ("Therefore" in completion) + 0.4 * completion.rstrip().endswith("]")
+
+
+@reward
+def takes_away(completion: str, answer: str, tags: list) -> float:
+    """Empties a column of its row while it reads it."""
+    while tags:
+        tags.pop()
+    return float(completion.strip() == answer)
+
+
+@reward
+def good_box(completion: str, answer: str) -> float:
+    """The last box, which holds the answer and nothing else."""
+    return float(boxed(completion) == answer)
+
+
+@reward
+def good_document(completion: str, answer: str) -> float:
+    """Every field as it should be."""
+    given, gold = _json(completion), json.loads(answer)
+    return float(
+        all(type(given.get(key)) is type(gold[key]) and given[key] == gold[key] for key in ("label", "why", "count"))
+    )
 
 
 @reward

@@ -16,7 +16,7 @@ from journeyman.envs.core import Generated
 from journeyman.evals.audit import audit
 from journeyman.evals.audit_all import audit_all, environment_faults, modules
 from journeyman.evals.audit_rules import unlikely
-from journeyman.evals.audit_targets import cases_of, defined_rewards, rows_of
+from journeyman.evals.audit_sources import cases_of, defined_rewards, rows_of
 from journeyman.rewards import reward
 from journeyman.rewards.cases import Case
 from scipy.stats import binomtest
@@ -177,7 +177,9 @@ def test_an_isolated_reward_that_overruns_is_paid_what_it_says_and_noted():
 
 
 def test_a_declared_weakness_is_a_note_and_never_excuses_a_failure(monkeypatch):
-    monkeypatch.setattr(bad, "KNOWN", {"substring": ["hedge", "dump", "echo", "wrong"]}, raising=False)
+    monkeypatch.setattr(
+        bad, "KNOWN", {"substring": ["hedge", "dump", "retracted", "search", "echo", "wrong"]}, raising=False
+    )
     report = audit(bad.substring)
 
     assert found(report) == {"wrong"}
@@ -254,6 +256,9 @@ def test_everything_that_ships_is_listed_and_passes():
     assert len(shipped) >= 20 and shipped <= listed
     assert {"journeyman.envs.arithmetic:Arithmetic (configs/arithmetic/job.yaml)"} <= listed
     assert not sweep.defects, "\n".join(sweep.lines())
+    passed = {entry.name for entry in sweep.entries if entry.verdict == "passed"}
+    for name in ("journeyman.envs.lookup:Lookup", "journeyman.envs.courier:Courier"):  # those with tools, by episodes
+        assert any(entry.startswith(name) for entry in passed), name
     assert sweep.counts("reward")["passed"] >= 20
 
 

@@ -44,6 +44,23 @@ def test_a_jobs_own_rewards_are_audited(command, tiny):
     assert "exact: 10 tasks" in done.out and "close: 10 tasks" in done.out
 
 
+def test_a_job_with_tools_is_audited_by_episodes_under_a_seed(command):
+    done = command("audit", "--env", "lookup", "--rows", 6, "--attack", "gold,state,spare,search", "--seed", 5)
+    assert done.code == 0 and "0 defects" in done.out
+    assert "search: seed 5, " in done.out
+    assert [line.split()[0] for line in done.out.splitlines() if line.endswith("ok")] == [
+        "gold",
+        "state",
+        "spare",
+        "search",
+    ]
+
+
+def test_what_was_not_tried_is_printed_with_the_reason(command, mine):
+    done = command("audit", f"{mine}:exact", "--attack", "gold,echo,fields")
+    assert "not tried:\n    echo: needs prompts\n    fields: needs right answers that are JSON" in done.out
+
+
 def test_json_holds_the_whole_report(command, mine):
     done = command("audit", f"{mine}:contains", "--attack", "gold,hedge", "--json")
     (report,) = json.loads(done.out)
@@ -113,6 +130,13 @@ WORDS = {
     "an environment without rewards": (["--env", ARITHMETIC], ["no reward goes with this class"]),
     "no variants": (["--env", "journeyman.envs.arithmetic:Arithmetic", "--variants"], ["has no variants()"]),
     "variants of nothing": (["--variants"], ["--variants goes with --env"]),
+    "variants and attacks": (["--env", ARITHMETIC, "--variants", "--attack", "gold"], ["all attacks are made"]),
+    "no name of an attack": (["journeyman.rewards.match:exact", "--attack", ""], ["no attack ''"]),
+    "seconds without end": (["journeyman.rewards.match:exact", "--seconds", "inf"], ["--seconds inf", "at most"]),
+    "episodes without tools": (
+        ["journeyman.rewards.match:exact", "--attack", "state"],
+        ["state: needs an environment with"],
+    ),
 }
 
 
