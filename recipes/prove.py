@@ -21,6 +21,7 @@ import torch
 
 from ..configs import BadInput, Stopped
 from ..configs.errors import EXIT_BAD_INPUT, EXIT_RESUMABLE
+from ..configs.lifeline import tied
 from ..envs.core import Environment, Row
 from ..evals.comparison import compare
 from ..evals.measure import by_item
@@ -168,7 +169,7 @@ def train_arms(job: str, recipe: str, folder: Path, arms: Mapping[str, Mapping[s
     try:
         for name, command in todo.items():
             env = {**os.environ, **threads, "JOURNEYMAN_LABEL": f"{name:<8}"}
-            running.append(subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL))
+            running.append(subprocess.Popen(tied(command), env=env, stdout=subprocess.DEVNULL))
             if not together:
                 running[-1].wait()
         codes = {process.wait() for process in running}

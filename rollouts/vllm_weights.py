@@ -1,9 +1,9 @@
 """vLLM's CPU build keeps its weights where they can be written.
 
-Its start-up hands every linear layer to the kernel that suits the processor: oneDNN's, SGL's where there is AMX and the weight is
-small and of 16 bits, zentorch's on an AMD Zen. Each of them works on a packed copy of its own. The layer's weight is then empty, or
-it is still there and nothing reads it any more; either way an adapter that is merged into it, or weights that stock TRL loads,
-never reach a token.
+Its start-up hands every linear layer to the kernel that suits the processor: oneDNN's, SGL's where there is AMX and the weight
+is small and of 16 bits, zentorch's on an AMD Zen. Each of them works on a packed copy of its own. The layer's weight is then
+empty, or it is still there and nothing reads it any more; either way an adapter that is merged into it, or weights that stock
+TRL loads, never reach a token.
 
 Invariants: after `keep_weights_writable`, every engine that starts in this process multiplies by `layer.weight` itself, whatever
 the processor has; torch's own product picks the same instructions (oneDNN, AMX), and takes as long.
@@ -29,7 +29,7 @@ def keep_weights_writable() -> None:
 
     def dispatch(layer: torch.nn.Module, remove_weight: bool) -> None:
         if layer.weight.ndim == 2:
-            layer.cpu_linear = torch.nn.functional.linear
+            layer.cpu_linear = torch.nn.functional.linear  # type: ignore[assignment]
         else:
             vllms(layer, remove_weight)
 

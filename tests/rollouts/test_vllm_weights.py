@@ -49,7 +49,9 @@ def vllms(monkeypatch):
 
     real = utils.dispatch_cpu_unquantized_gemm
     closed_over = dict(zip(real.__code__.co_freevars, real.__closure__ or (), strict=True))
-    monkeypatch.setattr(utils, "dispatch_cpu_unquantized_gemm", closed_over["vllms"].cell_contents if closed_over else real)
+    monkeypatch.setattr(
+        utils, "dispatch_cpu_unquantized_gemm", closed_over["vllms"].cell_contents if closed_over else real
+    )
     return monkeypatch
 
 
@@ -86,7 +88,12 @@ def test_a_weight_can_be_written_and_is_what_the_layer_multiplies_by(vllms, proc
 def test_stock_trls_vllm_in_the_benchmarks_keeps_its_weights_too(vllms, monkeypatch):
     from journeyman.recipes.bench_trainers import stock_vllm
 
-    for name in ("VLLM_ENABLE_V1_MULTIPROCESSING", "VLLM_LOGGING_LEVEL", "VLLM_CPU_KVCACHE_SPACE", "VLLM_CPU_OMP_THREADS_BIND"):
+    for name in (
+        "VLLM_ENABLE_V1_MULTIPROCESSING",
+        "VLLM_LOGGING_LEVEL",
+        "VLLM_CPU_KVCACHE_SPACE",
+        "VLLM_CPU_OMP_THREADS_BIND",
+    ):
         monkeypatch.setenv(name, "1")
     amx(monkeypatch)
     stock_vllm()
