@@ -69,6 +69,14 @@ class AdapterSync:
         self.lora_request = request
         return size
 
+    def leave(self) -> None:
+        """Let the engine go without the adapter, until the next push."""
+        assert self._llm is not None
+        if self.lora_request is not None:
+            self._llm.remove_lora(self.lora_request.lora_int_id)
+            self.lora_request = None
+        self._llm.reset_prefix_cache()  # what the base has read is kept under no adapter's name
+
     def close(self) -> None:
         """Remove the files."""
         self._files.close()
@@ -113,11 +121,25 @@ class MergedSync:
             ]
         for layer, target in self._places:
             merge_into(target, layer)
+        self._forget()
+        return sum(target.nbytes for _, target in self._places)
+
+    @torch.no_grad()
+    def leave(self) -> None:
+        """Write the base's own weights back.
+
+        Raises:
+            SyncFailed: what the engine has cached can't be forgotten.
+        """
+        for layer, target in self._places:
+            target.copy_(whole(_weight(layer)))
+        self._forget()
+
+    def _forget(self) -> None:
         if not self._llm.reset_prefix_cache():
             raise SyncFailed(
                 "merged mode: vLLM did not forget what it cached under the weights before (reset_prefix_cache)"
             )
-        return sum(target.nbytes for _, target in self._places)
 
     def close(self) -> None:
         """Let go of the engine's weights."""
