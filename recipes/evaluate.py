@@ -25,6 +25,7 @@ from ..rollouts.collect import Batch
 from ..rollouts.pool import Pool
 from ..rollouts.record import RecordWriter, Rollout, compact, read_records, record_files
 from ..trainers.config import RunConfig, load_config
+from ..trainers.engines import check_engine
 from ..trainers.models import load_adapter, load_base
 from ..trainers.rolling import context_length
 from ..trainers.run_folder import RunFolder, write
@@ -51,6 +52,7 @@ def evaluate(run: str | Path, n: int | None = None, quiet: bool = False) -> Eval
     if not folder.adapter.is_dir():
         raise BadInput(f"{folder.path}: the run is {facts.get('status')} and has no adapter yet; finish it first")
     config = load_config(folder.config)
+    check_engine(config)
     env = config.environment()
     rows = env.tasks("heldout", config.seed, n if n is not None else config.job.heldout_rows)
     model, chat, base = load_base(config, env)

@@ -18,6 +18,7 @@ from ..rollouts.pool import Pool
 from ..rollouts.record import Rollout
 from ..rollouts.scripted import ScriptedEngine
 from ..trainers.config import RunConfig, load_config
+from ..trainers.engines import check_engine
 from ..trainers.models import load_base
 from ..trainers.rolling import context_length
 from .held_out_engine import HeldOutEngine
@@ -57,6 +58,7 @@ def try_job(job: str, n: int = 4, split: str = "train", **overrides: Any) -> lis
         BadInput: the job, its environment, rewards or model can't be used.
     """
     config = load_config(job, overrides)
+    check_engine(config)
     env, rewards = config.environment(), config.rewards()
     args = config.arguments()
     rows = env.tasks(split, config.seed, n)
