@@ -170,7 +170,7 @@ class Run:
         path = self.folder / name
         return len(path.read_text().splitlines()) if path.exists() else 0
 
-    def until(self, condition, seconds=120):
+    def until(self, condition, seconds=240):
         ends = time.monotonic() + seconds
         while not condition(self):
             assert self.process.poll() is None, self.process.communicate()
@@ -253,7 +253,7 @@ def test_a_killed_launcher_takes_its_training_processes_with_it(job, tiny_base, 
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     metrics = tmp_path / "plain" / "metrics.jsonl"
-    ends = time.monotonic() + 120
+    ends = time.monotonic() + 240
     while not metrics.exists():
         assert plain.poll() is None and time.monotonic() < ends
         time.sleep(0.05)
@@ -284,7 +284,7 @@ def test_a_proof_that_is_killed_takes_its_arms_with_it(job, tiny_base, tmp_path)
         [sys.executable, "-m", "journeyman.scripts.main", *map(str, words)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    ends = time.monotonic() + 120
+    ends = time.monotonic() + 240
     while not (tmp_path / "proof" / "real" / "metrics.jsonl").exists():
         assert proof.poll() is None and time.monotonic() < ends
         time.sleep(0.05)
