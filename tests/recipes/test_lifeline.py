@@ -41,7 +41,7 @@ time.sleep(60)
 STUCK = """
 import os, time
 from journeyman.rewards import reward
-if "python" in open(f"/proc/{os.getppid()}/comm").read() and len(__import__("sys").argv) > 2:
+if os.getsid(0) == os.getpid():  # the server that forks workers, which has a session of its own
     time.sleep(60)  # as a download, or a lock that nobody gives back
 
 @reward(isolated=True)
