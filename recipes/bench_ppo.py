@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..configs import BadInput
+from ..configs.lifeline import tied
 from .bench_side import Side
 from .peers import NoPeer, peer_python, without_paths
 from .random_models import LIKE
@@ -156,8 +157,8 @@ class _Peer(Side):
 
     def __init__(self, python: str) -> None:
         self.process = subprocess.Popen(
-            [python, str(Path(__file__).with_name("ppo_peer.py"))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**without_paths(), "TRL_EXPERIMENTAL_SILENCE": "1"},
+            tied([python, str(Path(__file__).with_name("ppo_peer.py"))]), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True, env={**without_paths(), "TRL_EXPERIMENTAL_SILENCE": "1"},
         )  # fmt: skip
 
 

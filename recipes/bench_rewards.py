@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ..configs.lifeline import tied
 from ..rewards import Scored, reward
 from ..rewards.executor import Executor
 
@@ -146,8 +147,8 @@ def _misbehaviour() -> None:
 def _what_trl_does(name: str) -> str:
     patience = 5 * MISBEHAVING_TIMEOUT
     process = subprocess.Popen(
-        [sys.executable, "-m", "journeyman.recipes.bench_rewards", name], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, start_new_session=True,
+        tied([sys.executable, "-m", "journeyman.recipes.bench_rewards", name]), stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     assert process.stdout is not None
     process.stdout.readline()  # the trainer is there; the function is called next

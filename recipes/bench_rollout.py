@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..configs.errors import BadInput
+from ..configs.lifeline import tied
 from ..envs.core import Generated, Limits, Row
 from ..rewards import reward
 from ..rewards.executor import Executor
@@ -221,7 +222,7 @@ class _Verifiers(Side):
 
     def __init__(self, python: str, rows: list[Row]) -> None:
         self.process = subprocess.Popen(
-            [python, str(Path(__file__).with_name("verifiers_peer.py"))], stdin=subprocess.PIPE,
+            tied([python, str(Path(__file__).with_name("verifiers_peer.py"))]), stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         questions = [{"question": row["prompt"][-1]["content"], "answer": row["answer"]} for row in rows]

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..configs.lifeline import tied
+
 
 class Side:
     """`python -m MODULE WORDS...` in a process of its own.
@@ -23,7 +25,11 @@ class Side:
     def __init__(self, module: str, *words: str, threads: int | None = None, **environment: str) -> None:
         env = {**os.environ, **environment, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", module, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+            tied([sys.executable, "-m", module, *words]),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=env,
         )
 
     def ask(self, **order: Any) -> dict[str, Any]:

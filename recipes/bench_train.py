@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..configs import BadInput
+from ..configs.lifeline import tied
 
 GAIN, EVERY = 0.12, 10
 SIDES = {"transformers": ("ours", "peer"), "vllm": ("ours", "peer", "transformers")}
@@ -113,7 +114,7 @@ def _side(side: str, job: str, seed: int, max_steps: int | None, engine: str) ->
             folder,
         ]
         subprocess.run(
-            words, stdout=subprocess.DEVNULL, check=True, env={**os.environ, "TRL_EXPERIMENTAL_SILENCE": "1"}
+            tied(words), stdout=subprocess.DEVNULL, check=True, env={**os.environ, "TRL_EXPERIMENTAL_SILENCE": "1"}
         )
         found: dict[str, Any] = json.loads((Path(folder) / "found.json").read_text())
     return found

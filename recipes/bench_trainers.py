@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 from trl import GRPOConfig
 
 from ..envs.core import Environment, Row, tools_of
+from ..rollouts.vllm_weights import keep_weights_writable
 from ..trainers.rolling import Rolling
 from ..trainers.tokenizer import train_tokenizer
 from ..trainers.trl_trainer import GRPOTrainer
@@ -105,9 +106,7 @@ def stock_vllm() -> None:
 
     vllm_generation.is_vllm_available()  # asked so, TRL loads the vLLM that `trainers.trl_trainer` spared it
     if not torch.cuda.is_available():
-        import vllm._custom_ops as ops
-
-        ops._supports_onednn = False
+        keep_weights_writable()
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 

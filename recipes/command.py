@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -65,6 +66,8 @@ def run_recipe(train: Callable[..., Path], recipe: str, argv: Sequence[str] | No
         "--resume", default="auto", help="auto: go on with an unfinished run in the folder; never: refuse it"
     )
     known, rest = parser.parse_known_args(argv)
+    for number in (signal.SIGTERM, signal.SIGINT):  # until training starts; then they stop it at a checkpoint
+        signal.signal(number, signal.default_int_handler)
     raise SystemExit(exit_code(lambda: train(load_config(known.config, overrides(rest), recipe), known.resume)))
 
 

@@ -16,19 +16,20 @@ from rich.console import Console
 from rich.progress import track
 
 from ..configs import BadInput
-from ..envs.core import Environment, Row, tools_of
+from ..envs.core import Environment, Row
 from ..evals.comparison import Evaluation, compare
 from ..evals.measure import measure, sampling_of
 from ..rewards.executor import Executor
-from ..rollouts.chat import Chat, end_ids
+from ..rollouts.chat import Chat
 from ..rollouts.collect import Batch
 from ..rollouts.pool import Pool
 from ..rollouts.record import RecordWriter, Rollout, compact, read_records, record_files
-from ..rollouts.transformers_engine import TransformersEngine
 from ..trainers.config import RunConfig, load_config
+from ..trainers.engines import check_engine
 from ..trainers.models import load_adapter, load_base
 from ..trainers.rolling import context_length
 from ..trainers.run_folder import RunFolder, write
+from .held_out_engine import HeldOutEngine
 
 CHUNK = 256
 """Items measured between two updates of the progress bar."""
@@ -51,16 +52,18 @@ def evaluate(run: str | Path, n: int | None = None, quiet: bool = False) -> Eval
     if not folder.adapter.is_dir():
         raise BadInput(f"{folder.path}: the run is {facts.get('status')} and has no adapter yet; finish it first")
     config = load_config(folder.config)
+    check_engine(config)
     env = config.environment()
     rows = env.tasks("heldout", config.seed, n if n is not None else config.job.heldout_rows)
     model, chat, base = load_base(config, env)
     if facts["base"]["sha256"] != base.sha256:
         raise BadInput(f"{folder.path}: the base model is not the one this run started from (its sha256 differs)")
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    if not any(record_files(folder.records, BEFORE)) or _items(folder, BEFORE) != _ids(rows, config):
-        held_out(config, env, chat, model, rows, folder, BEFORE, 0, quiet)
-    tuned = load_adapter(model, folder.adapter)
-    held_out(config, env, chat, tuned, rows, folder, AFTER, int(facts.get("adapter_step") or 0), quiet)
+    with HeldOutEngine(config, env, chat, rows) as engines:
+        if not any(record_files(folder.records, BEFORE)) or _items(folder, BEFORE) != _ids(rows, config):
+            held_out(config, env, chat, model, rows, folder, BEFORE, 0, quiet, engines=engines)
+        tuned, step = load_adapter(model, folder.adapter), int(facts.get("adapter_step") or 0)
+        held_out(config, env, chat, tuned, rows, folder, AFTER, step, quiet, engines=engines)
     result = compare(folder.records, config.quality(), config.evaluation, BEFORE, AFTER)
     store(folder, "heldout", result.as_dict())
     return result
@@ -90,14 +93,11 @@ def held_out(
     stem: str,
     step: int,
     quiet: bool = False,
+    *,
+    engines: HeldOutEngine,
 ) -> list[Rollout]:
     """Measure `model` on `rows` and write the records under `stem`, in place of any that are there."""
-    if tools_of(env):
-        chat.learn_to_parse()
-    engine = TransformersEngine(
-        model, chat.tokenizer.pad_token_id, end_ids(chat.tokenizer, model.generation_config), config.job.decode_rows
-    )
-    engine.sync(None, step)
+    engine = engines.sampling_from(model, step)
     executor, k = Executor(config.rewards()), int(config.evaluation["k"])
     sampling = sampling_of(config.evaluation, config.max_tokens)
     for path in record_files(folder.records, stem):

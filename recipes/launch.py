@@ -1,11 +1,13 @@
 """Start a recipe the way it will run: checked first, then Accelerate's launcher, with signals and exit codes passed on.
 
 Always true here: a launch shape is one of `configs/accelerate/` or an Accelerate config file of the user's; SIGTERM and
-Ctrl-C reach the training processes themselves (the launcher would leave them orphaned), and their exit codes come back.
+Ctrl-C reach the training processes themselves (the launcher would leave them orphaned), and their exit codes come back; when this
+process or the launcher is killed, they are too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -23,6 +25,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 
 from ..configs import BadInput
 from ..configs.errors import EXIT_BAD_INPUT, EXIT_RESUMABLE, nearest
+from ..configs.lifeline import tied
 from ..configs.read import CONFIGS
 from ..trainers.config import RunConfig
 from ..trainers.run_folder import RunFolder
@@ -87,12 +90,17 @@ def launch(config: RunConfig, words: Mapping[str, Any], resume: str = "auto") ->
     ]  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="journeyman-") as scratch:
         status = Path(scratch) / "exit"
-        code = _wait(command, environment(shape.processes, status))
+        code, stopped = _wait(command, environment(shape.processes, status))
         codes = {int(path.read_text() or 1) for path in Path(scratch).glob("exit.*")}
     for known in (EXIT_BAD_INPUT, EXIT_RESUMABLE, 1):
         if known in codes:
             return known
-    return 0 if code == 0 and codes == {0} else 1
+    if code == 0 and codes == {0}:
+        return 0
+    if stopped:
+        print(f"journeyman: {config.output}: stopped; the same command goes on", file=sys.stderr)
+        return EXIT_RESUMABLE
+    return 1
 
 
 def environment(processes: int, status: Path) -> dict[str, str]:
@@ -107,25 +115,35 @@ def environment(processes: int, status: Path) -> dict[str, str]:
     }
 
 
-def _wait(command: Sequence[str], env: Mapping[str, str]) -> int:
-    """Run `command` in a session of its own; SIGTERM and SIGINT go to the processes below the launcher."""
-    process = subprocess.Popen(command, env=dict(env), start_new_session=True)
+def _wait(command: Sequence[str], env: Mapping[str, str]) -> tuple[int, bool]:
+    """Run `command` in a session of its own; its exit code, and whether a signal came.
+
+    Signals go to the processes below the launcher. Where there is none yet, the launcher is ended.
+    """
+    stopped = False
+    process = subprocess.Popen(tied(command), env=dict(env), start_new_session=True)
 
     def forward(number: int, frame: FrameType | None) -> None:
-        for pid in descendants(process.pid):
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                continue
+        nonlocal stopped
+        stopped, ranks = True, descendants(process.pid)
+        for pid in ranks:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+        if not ranks:
+            process.kill()
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
+    wanted = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup: the run goes on without its terminal
+        wanted.append(signal.SIGHUP)
+    before = {number: signal.signal(number, forward) for number in wanted}
     try:
-        return process.wait()
+        return process.wait(), stopped
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
         for pid in descendants(process.pid):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def descendants(pid: int) -> list[int]:

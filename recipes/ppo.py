@@ -5,6 +5,12 @@
 
 from __future__ import annotations
 
+from ..configs.lifeline import leave_on_signals, tie_to_launcher
+
+if __name__ == "__main__":  # before the seconds that the imports below take
+    tie_to_launcher()
+    leave_on_signals()
+
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -21,6 +21,7 @@ import torch
 
 from ..configs import BadInput, Stopped
 from ..configs.errors import EXIT_BAD_INPUT, EXIT_RESUMABLE
+from ..configs.lifeline import tied
 from ..envs.core import Environment, Row
 from ..evals.comparison import compare
 from ..evals.measure import by_item
@@ -30,9 +31,10 @@ from ..rewards.executor import score
 from ..rollouts.record import read_records, record_files
 from ..trainers.config import RunConfig, load_config
 from ..trainers.keys import RL_ONLY
-from ..trainers.models import build_embedded, load_adapter, load_base
+from ..trainers.models import base_path, build_embedded, load_adapter, load_base, load_chat
 from ..trainers.run_folder import RunFolder, write
 from .evaluate import AFTER, BEFORE, held_out, store
+from .held_out_engine import HeldOutEngine
 from .launch import check
 
 REAL, CONTROL, REFERENCE = "real", "control", "sft"
@@ -171,7 +173,7 @@ def train_arms(job: str, recipe: str, folder: Path, arms: Mapping[str, Mapping[s
     try:
         for name, command in todo.items():
             env = {**os.environ, **threads, "JOURNEYMAN_LABEL": f"{name:<8}"}
-            running.append(subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL))
+            running.append(subprocess.Popen(tied(command), env=env, stdout=subprocess.DEVNULL))
             if not together:
                 running[-1].wait()
         codes = {process.wait() for process in running}
@@ -190,22 +192,18 @@ def train_arms(job: str, recipe: str, folder: Path, arms: Mapping[str, Mapping[s
 def measure_arms(config: RunConfig, env: Environment, folder: Path) -> None:
     """Held-out records of the base and of every arm, those that aren't there yet."""
     rows = env.tasks("heldout", config.seed, config.job.heldout_rows)
-    for arm in (REAL, CONTROL, REFERENCE):
-        run = RunFolder(folder / arm)
-        if arm == REAL and not record_files(run.records, BEFORE):
-            model, chat = _base(config, env)
-            held_out(config, env, chat, model, rows, run, BEFORE, 0)
-        if not record_files(run.records, AFTER):
-            model, chat = _base(config, env)
-            tuned = load_adapter(model, run.adapter)
-            held_out(config, env, chat, tuned, rows, run, AFTER, int(run.read()["adapter_step"]))
+    chat = load_chat(config, base_path(config, env))
+    with HeldOutEngine(config, env, chat, rows) as engines:  # one for all arms
+        for arm in (REAL, CONTROL, REFERENCE):
+            run = RunFolder(folder / arm)
+            model = load_base(config, env)[0].to("cuda" if torch.cuda.is_available() else "cpu")
+            if arm == REAL and not record_files(run.records, BEFORE):
+                held_out(config, env, chat, model, rows, run, BEFORE, 0, engines=engines)
+            if not record_files(run.records, AFTER):
+                tuned = load_adapter(model, run.adapter)
+                held_out(config, env, chat, tuned, rows, run, AFTER, int(run.read()["adapter_step"]), engines=engines)
     real = RunFolder(folder / REAL)
     store(real, "heldout", compare(real.records, config.quality(), config.evaluation, BEFORE, AFTER).as_dict())
-
-
-def _base(config: RunConfig, env: Environment) -> tuple[Any, Any]:
-    model, chat, _ = load_base(config, env)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu"), chat
 
 
 def verdict(folder: Path, baselines: Mapping[str, float] | None = None) -> Proof:

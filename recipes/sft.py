@@ -5,6 +5,12 @@ Same launcher, config, folder and validation as every recipe; it needs the answe
 
 from __future__ import annotations
 
+from ..configs.lifeline import leave_on_signals, tie_to_launcher
+
+if __name__ == "__main__":  # before the seconds that the imports below take
+    tie_to_launcher()
+    leave_on_signals()
+
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path

@@ -11,16 +11,16 @@ import torch
 from ..envs.core import Environment, Row
 from ..evals.measure import measure
 from ..rewards.executor import Executor
-from ..rollouts.chat import Chat, end_ids
+from ..rollouts.chat import Chat
 from ..rollouts.collect import Batch
 from ..rollouts.engine import Sampling
 from ..rollouts.pool import Pool
 from ..rollouts.record import Rollout
 from ..rollouts.scripted import ScriptedEngine
-from ..rollouts.transformers_engine import TransformersEngine
 from ..trainers.config import RunConfig, load_config
 from ..trainers.models import load_base
 from ..trainers.rolling import context_length
+from .held_out_engine import HeldOutEngine
 from .launch import find_shape
 from .preflight import check_model, prepare
 
@@ -66,14 +66,14 @@ def try_job(job: str, n: int = 4, split: str = "train", **overrides: Any) -> lis
     model, chat, _ = load_base(config, env)
     check_model(config, args, checked, model, chat)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    engine = TransformersEngine(model, chat.tokenizer.pad_token_id, end_ids(chat.tokenizer, model.generation_config))
     sampling = Sampling(
         config.max_tokens, args.temperature, args.top_p, args.top_k or 0, args.min_p or 0.0
     )  # fmt: skip
-    rollouts = measure(
-        engine, chat, Pool(env), rows, executor, config.quality(), sampling,
-        Batch(config.name, 0, split, config.seed), context=context_length(model.config), limits=config.limits(env),
-    )  # fmt: skip
+    with HeldOutEngine(config, env, chat, rows) as engines:
+        rollouts = measure(
+            engines.sampling_from(model, 0), chat, Pool(env), rows, executor, config.quality(), sampling,
+            Batch(config.name, 0, split, config.seed), context=context_length(model.config), limits=config.limits(env),
+        )  # fmt: skip
     golds = _golds(config, env, chat, rows, executor)
     return [
         Trial(rollout, str(gold.messages[-1].get("content")) if gold else None, gold.rewards if gold else {})

@@ -47,7 +47,7 @@ class Child:
 
 
 class ForkServer:
-    """Starts `command`, to which the number of its control descriptor is appended, and asks it for children.
+    """Starts `command`, to which this process's id and the number of a control descriptor are appended, and asks it for children.
 
     Args:
         command: a program that ends in `serve(int(sys.argv[-1]), work)`.
@@ -71,7 +71,7 @@ class ForkServer:
             ours, theirs = socket.socketpair()
             with theirs:
                 self._process = subprocess.Popen(
-                    [*self.command, str(theirs.fileno())], pass_fds=[theirs.fileno()], env=self.env,
+                    [*self.command, str(os.getpid()), str(theirs.fileno())], pass_fds=[theirs.fileno()], env=self.env,
                     stdin=subprocess.DEVNULL, start_new_session=True,
                 )  # fmt: skip
             self._control = ours

@@ -21,6 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from ..configs.errors import BadInput
+from ..configs.lifeline import tie, untie
 from ..configs.read import load_attribute
 from .call import Failure, Notes, Scored, Value
 from .core import Reward
@@ -30,7 +31,7 @@ from .source import spec_of
 _SIZE = struct.Struct("!Q")
 _SERVER = (
     "import sys; sys.path[:] = {path!r}; from journeyman.rewards.isolated import _serve; "
-    "_serve({module!r}, int(sys.argv[-1]))"
+    "_serve({module!r}, *map(int, sys.argv[-2:]))"
 )
 GRACE = 0.2
 """Seconds beyond a call's timeout for the answer to cross."""
@@ -131,11 +132,13 @@ def workers() -> Workers:
         return _workers
 
 
-def _serve(module: str, control: int) -> None:
+def _serve(module: str, owner: int, control: int) -> None:
     """The server's main: the module loaded once, and what it names in PRELOAD; a warm worker a fork."""
+    tie(owner)  # while it loads, it does not see that its owner has hung up
     with contextlib.suppress(Exception):  # the call says what is wrong, with its traceback
         for needed in load_attribute(f"{module}:__dict__").get("PRELOAD", ()):
             importlib.import_module(needed)
+    untie()
     serve(control, _work)
 
 

@@ -17,14 +17,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..configs.errors import BadInput
+from ..configs.lifeline import tied
 
 GRACE_SECONDS = 10
+"""For vLLM to end, where somebody waits for it."""
+ORPHAN_SECONDS = 1
+"""For its children, once this process has been killed: they hold the GPU's memory."""
 
 _GUARD = f"""
 import os, signal, sys, time
 group = int(sys.argv[1])
 sys.stdin.read()  # ends with the process that holds the other end
-for number, seconds in ((signal.SIGTERM, {GRACE_SECONDS}), (signal.SIGKILL, 0)):
+for number, seconds in ((signal.SIGTERM, {ORPHAN_SECONDS}), (signal.SIGKILL, 0)):
     deadline = time.monotonic() + seconds
     try:
         os.killpg(group, number)
@@ -53,7 +57,7 @@ def serve_rollouts(model: str, port: int = 8000, host: str = "127.0.0.1", flags:
     check_model(model)
     check_port(host, port)
     env = {"VLLM_NO_USAGE_STATS": "1", **os.environ, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
-    server = subprocess.Popen(server_command(model, port, host, flags), env=env, start_new_session=True)
+    server = subprocess.Popen(tied(server_command(model, port, host, flags)), env=env, start_new_session=True)
     guard = subprocess.Popen(
         [sys.executable, "-S", "-E", "-c", _GUARD, str(server.pid)], stdin=subprocess.PIPE, start_new_session=True
     )

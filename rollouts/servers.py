@@ -119,6 +119,11 @@ class ServersEngine:
             self._start(self._move(Adapter.of(folder, version))).result()
         self.policy_version = version
 
+    def sample_base(self, version: int) -> None:
+        """Ask for the servers' own base, as `version`, until the next `sync`."""
+        self._adapter, self.synced_bytes, self.policy_version = None, 0, version
+        self._homes.clear()
+
     def close(self) -> None:
         """Let go of the connections and remove the files; the servers go on, and other ranks may use them."""
         if self._loop.is_closed():

@@ -127,6 +127,17 @@ class VllmEngine(Stepping):
         self.synced_bytes = self.way.push(model)
         self.policy_version, self._fresh = version, True
 
+    def sample_base(self, version: int) -> None:
+        """Sample from the base alone, as `version`, until the next `sync`.
+
+        Raises:
+            SyncFailed: requests are under way, or the engine keeps what it cached under an adapter.
+        """
+        if self._began:
+            raise SyncFailed(f"{len(self._began)} requests are under way; a new version waits until they are done")
+        self.way.leave()
+        self.policy_version, self.synced_bytes, self._fresh = version, 0, True
+
     def close(self) -> None:
         """Free the weights and the cache."""
         self.way.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..configs.errors import BadInput
-from .engine import Engine, Request, Sampling, complete_all
+from .engine import Request, Sampling, complete_all
 from .proof import prove
 from .servers import ServersEngine
 from .vllm_engine import VllmEngine
@@ -36,7 +36,7 @@ class Plan:
         rows: most requests decoded at once.
         step_tokens: most tokens that a step generates on this rank: what a slower decoding is multiplied by.
         options: fields of vLLM's `EngineArgs`.
-        servers: addresses of vLLM servers in place of a vLLM in this process; `folder` and `timeout` are theirs.
+        servers: addresses of vLLM servers in place of a vLLM in this process; `folder`, `timeout` and `patience` are theirs.
     """
 
     path: str
@@ -49,6 +49,7 @@ class Plan:
     servers: tuple[str, ...] = ()
     folder: Path | None = None
     timeout: float = 600.0
+    patience: float = 600.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Speed:
 
 def start(
     plan: Plan, model: Any, eos_ids: Sequence[int], prompts: Sequence[Sequence[int]]
-) -> tuple[Engine, dict[str, Any]]:
+) -> tuple[VllmEngine | ServersEngine, dict[str, Any]]:
     """The engine of `plan` for the adapter of `model` (PEFT), and what was found on the way, for run.json.
 
     Args:
@@ -76,11 +77,15 @@ def start(
         BadInput: no way takes this adapter, or vLLM refuses the options.
         SyncFailed: see `proof.prove`.
     """
-    proof = proof_prompts(prompts, min(PROOF_TOKENS, plan.context // 2))
+    proof = proof_prompts(prompts, plan.context)
     if plan.servers:
         possible(replace(plan, way="adapter"), model)
-        servers = ServersEngine(plan.servers, eos_ids, folder=plan.folder, timeout=plan.timeout)
-        agreement = prove(servers, model, proof)
+        servers = ServersEngine(plan.servers, eos_ids, folder=plan.folder, timeout=plan.timeout, patience=plan.patience)
+        try:
+            agreement = prove(servers, model, proof)
+        except BaseException:
+            servers.close()
+            raise
         return servers, {"engine": "vllm servers", "sync": "adapter", **agreement.as_dict()}
     ways, facts = possible(plan, model), {}
     engine: VllmEngine | None = None
@@ -140,8 +145,9 @@ def _engine(plan: Plan, way: Way, model: Any, eos_ids: Sequence[int]) -> VllmEng
     return VllmEngine(plan.path, eos_ids, sync, dtype=plan.dtype, rows=plan.rows, options=plan.options)
 
 
-def proof_prompts(prompts: Sequence[Sequence[int]], most: int) -> list[list[int]]:
-    """Two different prompts of the job, repeated to `most` tokens: long enough to fill blocks of a prefix cache."""
+def proof_prompts(prompts: Sequence[Sequence[int]], context: int) -> list[list[int]]:
+    """Two different prompts of the job, repeated until they fill blocks of a prefix cache, or half of the model's context."""
+    most = min(PROOF_TOKENS, context // 2)
     different = [list(ids) for ids in dict.fromkeys(tuple(ids) for ids in prompts)][:2]
     if len(different) == 1:
         different.append(different[0][::-1])

@@ -15,6 +15,7 @@ from ..configs.errors import BadInput
 from .adapter_files import AdapterFiles, whole
 from .engine import SyncFailed
 from .vllm_lora import read_once
+from .vllm_weights import keep_weights_writable
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes for `max_lora_rank`."""
@@ -68,6 +69,14 @@ class AdapterSync:
         self.lora_request = request
         return size
 
+    def leave(self) -> None:
+        """Let the engine go without the adapter, until the next push."""
+        assert self._llm is not None
+        if self.lora_request is not None:
+            self._llm.remove_lora(self.lora_request.lora_int_id)
+            self.lora_request = None
+        self._llm.reset_prefix_cache()  # what the base has read is kept under no adapter's name
+
     def close(self) -> None:
         """Remove the files."""
         self._files.close()
@@ -88,9 +97,7 @@ class MergedSync:
     def engine_options(self) -> dict[str, Any]:
         """Fields of `EngineArgs`; on a CPU vLLM is kept from packing weights away where nobody can write them."""
         if not torch.cuda.is_available():
-            import vllm._custom_ops as ops
-
-            ops._supports_onednn = False
+            keep_weights_writable()
         return {}
 
     def attach(self, llm: Any) -> None:
@@ -114,11 +121,25 @@ class MergedSync:
             ]
         for layer, target in self._places:
             merge_into(target, layer)
+        self._forget()
+        return sum(target.nbytes for _, target in self._places)
+
+    @torch.no_grad()
+    def leave(self) -> None:
+        """Write the base's own weights back.
+
+        Raises:
+            SyncFailed: what the engine has cached can't be forgotten.
+        """
+        for layer, target in self._places:
+            target.copy_(whole(_weight(layer)))
+        self._forget()
+
+    def _forget(self) -> None:
         if not self._llm.reset_prefix_cache():
             raise SyncFailed(
                 "merged mode: vLLM did not forget what it cached under the weights before (reset_prefix_cache)"
             )
-        return sum(target.nbytes for _, target in self._places)
 
     def close(self) -> None:
         """Let go of the engine's weights."""
@@ -147,9 +168,13 @@ def _place(params: dict[str, Any], fused: dict[str, list[str]], model: Any, name
             start = sum(_weight(other).shape[0] for other in others)
     weight, (rows, columns) = params.get(f"{plain}.weight"), _weight(model.get_submodule(name)).shape
     if weight is None or weight.dim() != 2 or weight.size(1) != columns or weight.size(0) < start + rows:
+        why = (
+            "there is none of that name" if weight is None
+            else "it was packed away for the processor's own kernels" if not weight.numel()
+            else f"its shape is {tuple(weight.shape)}, and the layer's {(rows, columns)}"
+        )  # fmt: skip
         raise SyncFailed(
-            f"merged mode: vLLM keeps no weight of {name} that can be written "
-            f"({'none' if weight is None else tuple(weight.shape)}); use vllm_sync: adapter"
+            f"merged mode: vLLM keeps no weight of {name} that can be written ({why}); use vllm_sync: adapter"
         )
     return weight.data[start : start + rows]
 

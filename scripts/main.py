@@ -64,7 +64,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if rest and not args.takes_overrides:
             parser.error(f"journeyman {args.command} takes no {' '.join(rest)}")
         args.overrides = rest
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: whoever has children stops them first
+        for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: whoever has children stops them first
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                signal.signal(number, signal.default_int_handler)
         code = args.run(args)
     except BadInput as error:
         print(f"journeyman: {error}", file=sys.stderr)

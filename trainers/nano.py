@@ -30,6 +30,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from transformers import Qwen3Config, Qwen3ForCausalLM, TrainerCallback
 
 from ..configs import BadInput
+from ..configs.lifeline import tied
 from ..envs.core import Environment, Row, tools_of
 from ..rollouts.chat import Chat
 from ..rollouts.scripted import demonstrated
@@ -111,7 +112,7 @@ def nano_base(env: Environment, job: str, options: NanoOptions, elsewhere: Seque
     if elsewhere is not None:  # every rank asks for it: whoever comes second finds it built
         clean = {k: v for k, v in os.environ.items() if k not in DISTRIBUTED and not k.startswith("ACCELERATE_")}
         command = [sys.executable, "-m", "journeyman.scripts.main", "nano", *elsewhere]
-        subprocess.run(command, env=clean, check=False, stdout=subprocess.DEVNULL)
+        subprocess.run(tied(command), env=clean, check=False, stdout=subprocess.DEVNULL)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(str(folder) + ".lock"):
