@@ -4,7 +4,7 @@ Invariants: no torch; a file counts by its content and never by its time or its 
 files beside it that it imports, and with those that its texts name (`open("words.txt")`), except where it writes them.
 
     known = manifest({"environment": "jobs.py:Mine", "environment_kwargs": {"path": "data.csv"}}, Path("project"))
-    known["data.csv"]                          # {"path": "/abs/project/data.csv", "holds": {"data.csv": "8d96..."}}
+    known["data.csv"]            # {"path": "/abs/project/data.csv", "module": False, "holds": {"data.csv": "8d96..."}}
     places, changed = look_up(known, Path("project"))
 """
 
@@ -14,6 +14,7 @@ import ast
 import functools
 import hashlib
 import importlib.util
+import os
 import re
 import sys
 import sysconfig
@@ -31,19 +32,28 @@ _WRITES = re.compile(r"[wax][bt]?\+?[bt]?")
 _WRITERS = ("write_text", "write_bytes", "touch", "unlink", "mkdir", "FileHandler")
 
 Manifest = dict[str, dict[str, Any]]
-"""Name as the config writes it -> `path` (absolute) and `holds` (name of each file -> hash of its content)."""
+"""Name as the config writes it -> `path` (absolute), whether it is a `module` that is imported by name, and what it `holds`:
+the name of each file -> the hash of its content."""
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 (16 hex digits) of a file, or of every file below a folder with its name."""
+    """SHA-256 (16 hex digits) of a file, or of every file below a folder with its name.
+
+    Hidden files and the folders of runs, which lie beside the data as a rule, are no part of a folder.
+    """
     digest = hashlib.sha256()
-    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
-        name = file.relative_to(path)
-        if any(part.startswith(".") or part == "__pycache__" for part in name.parts if file != path):
-            continue
+    for file in [path] if path.is_file() else sorted(_below(path)):
         with file.open("rb") as stream:
-            digest.update(str(name).encode() + b"\0" + hashlib.file_digest(stream, "sha256").digest())
+            digest.update(str(file.relative_to(path)).encode() + b"\0" + hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:16]
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder):
+        folders[:] = [
+            f for f in folders if f[0] != "." and f != "__pycache__" and not Path(place, f, "run.json").exists()
+        ]
+        yield from (path for file in files if file[0] != "." and (path := Path(place, file)).is_file())
 
 
 def holds(path: Path) -> dict[str, str]:
@@ -148,15 +158,14 @@ def manifest(values: Mapping[str, Any], base: Path, places: Mapping[str, str] | 
     """
     found: Manifest = {}
     for key, text in _texts({key: values.get(key) for key in KEYS}):
-        spec, module = _SPEC.fullmatch(text), _MODULE.fullmatch(text)
-        name = spec["file"] if spec else module["module"] if module else text
+        name, module = _reference(text)
         if name in found:
             continue
         path = Path(places[name]) if places and name in places else None
         if path is None:
-            path = _module_file(name) if module and not spec else _place(name, key, base)
+            path = _module_file(name) if module else _place(name, key, base)
         if path is not None:
-            found[name] = {"path": str(path.resolve()), "holds": holds(path.resolve())}
+            found[name] = {"path": str(path.resolve()), "module": module, "holds": holds(path.resolve())}
     return found
 
 
@@ -191,6 +200,28 @@ def _module_file(name: str) -> Path | None:
     return Path(origin) if origin and is_own(origin) else None
 
 
+def names_in(values: Mapping[str, Any]) -> set[str]:
+    """Every text in `values` that may name a file or a module, as a manifest has it."""
+    return {_reference(text)[0] for _, text in _texts(values)}
+
+
+def _reference(text: str) -> tuple[str, bool]:
+    """The file or module of `file.py:attribute` and `module:attribute`, another text as it is; whether it is a module."""
+    spec = _SPEC.fullmatch(text)
+    module = None if spec else _MODULE.fullmatch(text)
+    return (spec["file"] if spec else module["module"] if module else text), module is not None
+
+
+def in_folder(values: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """Name -> place of the files that a config's `values` name and that lie in `folder`."""
+    found = {}
+    for key, text in _texts({key: values.get(key) for key in KEYS}):
+        name = _reference(text)[0]
+        if not Path(name).is_absolute() and (place := _place(str(folder / name), key, folder)) is not None:
+            found[name] = str(place.resolve())
+    return found
+
+
 def look_up(known: Manifest, base: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Where the files of `known` are now, and what is wrong with which.
 
@@ -202,25 +233,34 @@ def look_up(known: Manifest, base: Path) -> tuple[dict[str, str], dict[str, str]
     places: dict[str, str] = {}
     wrong: dict[str, str] = {}
     for name, was in known.items():
-        if re.fullmatch(r"\w+(\.\w+)*", name) and not (base / name).exists() and was["path"].endswith(".py"):
-            module = _module_file(name)
-            candidates = [module] if module is not None else []
+        if was["module"]:
+            candidates = [file for file in [_module_file(name)] if file is not None]
         else:
-            candidates = [Path(was["path"]), base / name, Path(name).expanduser()]
-            candidates = [path for path in candidates if path.exists()]
+            places_of = (Path(was["path"]), base / name, Path(name).expanduser())
+            candidates = [place for place in places_of if place.exists()]
         reasons = []
         for path in candidates:
             now = holds(path.resolve())
             if now == was["holds"]:
-                reasons = []
                 break
             reasons.append(_change(name, was["holds"], now, Path(was["path"]).name))
         else:
             path = candidates[0] if candidates else Path(was["path"])
             wrong[name] = reasons[0] if reasons else f"{name} is gone (it was {was['path']})"
-        if path.suffix != ".py" or "/" in name or name.endswith(".py"):
+        if not was["module"]:
             places[name] = str(path.resolve())
     return places, wrong
+
+
+def files_changed(was: Manifest, now: Manifest) -> list[str]:
+    """What differs in the files of two manifests, a phrase each."""
+    found = []
+    for name in dict.fromkeys([*was, *now]):
+        if name not in was or name not in now:
+            found.append(f"{name} is {'gone' if name in was else 'new'}")
+        elif was[name]["holds"] != now[name]["holds"]:
+            found.append(_change(name, was[name]["holds"], now[name]["holds"], Path(was[name]["path"]).name))
+    return found
 
 
 def _change(name: str, was: Mapping[str, str], now: Mapping[str, str], main: str) -> str:

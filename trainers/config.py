@@ -18,6 +18,7 @@ from trl import GRPOConfig, ModelConfig
 
 from ..configs import BadInput, find_job, read_yaml
 from ..configs.errors import nearest
+from ..configs.files import in_folder, placed
 from ..configs.read import merged
 from ..configs.schema import JobConfig, check_keys, coerce, field_types
 from ..envs.build import make_environment
@@ -53,6 +54,8 @@ class RunConfig:
     recipe: str = "grpo"
     overrides: dict[str, Any] = field(default_factory=dict)
     """What was laid on the file; `values` holds it already."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Name of a file as the config writes it -> where it is, in place of looking for it."""
 
     @property
     def folder(self) -> Path:
@@ -119,7 +122,8 @@ class RunConfig:
         Raises:
             BadInput: see `make_environment`.
         """
-        return make_environment(self.job.environment, self.job.environment_kwargs, self.folder, str(self.path))
+        name, kwargs = placed([self.job.environment, self.job.environment_kwargs], self.places)
+        return make_environment(name, kwargs, self.folder, str(self.path))
 
     def limits(self, env: Environment) -> Limits:
         """What a rollout may use: the environment's own limits, with the config's laid on them."""
@@ -133,7 +137,7 @@ class RunConfig:
         Raises:
             BadInput: see `read_rewards`.
         """
-        return read_rewards(self.job.rewards, self.folder, str(self.path))
+        return read_rewards(placed(self.job.rewards, self.places), self.folder, str(self.path))
 
     def quality(self) -> str:
         """Name of the reward that measures the job."""
@@ -187,7 +191,9 @@ def load_config(job: str | Path, overrides: Mapping[str, Any] | None = None, rec
         )
     folder = path.resolve().parent
     job_config.job = job_config.job or (folder.name if (folder / "job.yaml").exists() else path.stem)
-    job_config.folder = job_config.folder or str(folder)
+    # A file that says where its own files lie, as that of a run does, means these and not those of the current folder.
+    places = in_folder(values, Path(job_config.folder)) if job_config.folder else {}
+    job_config.folder = str(Path(job_config.folder or folder).expanduser().resolve())
     job_config.recipe = recipe
     values |= {"job": job_config.job, "folder": job_config.folder, "recipe": recipe}
     lora = {**DEFAULT_LORA, **job_config.lora}
@@ -202,7 +208,15 @@ def load_config(job: str | Path, overrides: Mapping[str, Any] | None = None, rec
         raise BadInput(f"{path}: the key 'model_name_or_path' is missing; 'nano' is the embedded model")
     trainer = {key: value for key, value in values.items() if key in own}
     return RunConfig(
-        path, job_config, trainer, ModelConfig(**model_values), lora_config, values, recipe, dict(overrides or {})
+        path,
+        job_config,
+        trainer,
+        ModelConfig(**model_values),
+        lora_config,
+        values,
+        recipe,
+        dict(overrides or {}),
+        places,
     )
 
 
