@@ -58,8 +58,8 @@ class Candidate:
     """`name`, `revision` and `sha256` of the weights"""
     adapter: Mapping[str, str] | None
     """Each of the adapter's files -> hash of its content; None for the base alone."""
-    template: str
-    """Hash of the chat template and what it is given."""
+    template: Mapping[str, Any]
+    """`hash` of the chat template, and the `kwargs` that it is given."""
     prompts: str
     """Hash of the items' prompts as the template renders them."""
     tokenizer: str

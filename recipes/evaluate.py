@@ -32,8 +32,9 @@ from ..rollouts.record import RecordWriter, compact, record_files
 from ..rollouts.transformers_engine import TransformersEngine
 from ..trainers.config import RunConfig
 from ..trainers.models import Base, load_adapter, load_base
+from ..trainers.origin import origin
 from ..trainers.rolling import context_length
-from ..trainers.run_folder import RunFolder, origin, write
+from ..trainers.run_folder import RunFolder, write
 
 CHUNK = 256
 """Items measured between two updates of the progress bar."""
@@ -63,7 +64,7 @@ def evaluate(run: str | Path, n: int | None = None, quiet: bool = False) -> Eval
     with folder.at_work():
         job = HeldOut.of(folder.own_config(), n)
         model, chat, base = load_base(job.config, job.env)
-        folder.same_origin(origin(job.config, job.env.version, job.rewards, base.as_dict()))
+        folder.same_origin(origin(job.config, job.env, job.rewards, base.as_dict()))
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         why = held_out_once(job, chat, model, base, folder, BEFORE, quiet=quiet)
         tuned = load_adapter(model, folder.adapter)
@@ -98,7 +99,7 @@ class HeldOut:
         """
         env, rewards = config.environment(), config.rewards()
         rows = env.tasks("heldout", config.seed, n if n is not None else config.job.heldout_rows)
-        made = origin(config, env.version, rewards)
+        made = origin(config, env, rewards)
         measure = Measure(
             metric=config.quality(),
             rewards={r["name"]: {"hash": r["hash"], "weight": r["weight"]} for r in made["rewards"]},
@@ -122,7 +123,7 @@ class HeldOut:
         return Candidate(
             base={key: parts[key] for key in kept},
             adapter=None if adapter is None else adapter_files(adapter),
-            template=digest([chat.tokenizer.chat_template, chat.template_kwargs]),
+            template={"hash": digest(chat.tokenizer.chat_template), "kwargs": chat.template_kwargs},
             prompts=digest([chat.text(row["prompt"], tools_of(self.env)) for row in self.rows]),
             tokenizer=tokenizer_hash(chat.tokenizer),
             engine=engine,

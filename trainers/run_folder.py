@@ -24,16 +24,14 @@ import torch
 from filelock import FileLock, Timeout
 
 from ..configs import BadInput
-from ..configs.files import KEYS, files_changed, look_up, manifest, names_in
+from ..configs.files import KEYS, look_up, names_in
 from ..configs.read import CONFIGS, read_yaml
+from ..envs.core import Environment
 from ..rewards import Reward
-from ..rewards.entries import paths_of
 from ..rollouts.record import uncompact
 from .config import RunConfig, load_config
+from .origin import ORIGIN, changes, origin
 
-ORIGIN = ("files", "rewards", "environment", "base")
-"""The keys of `run.json` that say what a run is made from."""
-_CALLED = {"sha256": "weights (sha256)", "files": "configuration, tokenizer or chat template", "kwargs": "arguments"}
 PACKAGES = ("journeyman", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy")
 
 
@@ -216,58 +214,8 @@ def write(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def origin(
-    config: RunConfig, env_version: str, rewards: Iterable[Reward], base: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """What a run is made from, besides the keys of its config; what is not the same makes another run of it."""
-    specs = [", ".join(paths_of(entry)) for entry in config.job.rewards]
-    return {
-        **({} if base is None else {"base": dict(base)}),
-        "environment": {
-            "name": config.job.environment, "version": env_version, "kwargs": config.job.environment_kwargs,
-        },
-        "rewards": [
-            {"name": reward.name, "weight": reward.weight, "hash": reward.source_hash, "spec": spec}
-            for reward, spec in zip(rewards, specs, strict=True)
-        ],
-        "files": manifest(config.values, config.folder, config.places),
-    }  # fmt: skip
-
-
-def changes(was: Mapping[str, Any], now: Mapping[str, Any], keys: Sequence[str] = ORIGIN) -> list[str]:
-    """What differs between the origin that `run.json` holds and that of now, a phrase each; what it does not hold is left out."""
-    found: list[str] = []
-    if "files" in keys and "files" in was:
-        found += files_changed(was["files"], now["files"])
-    if "rewards" in keys and "rewards" in was:
-        before, after = ({r["name"]: r for r in facts["rewards"]} for facts in (was, now))
-        for name in dict.fromkeys([*before, *after]):
-            if name not in before or name not in after:
-                found.append(f"the reward '{name}' is {'gone' if name in before else 'new'}")
-            else:
-                found += [
-                    f"the {what} of the reward '{name}' has changed"
-                    for key, what in (("hash", "source"), ("weight", "weight"))
-                    if before[name].get(key, after[name][key]) != after[name][key]
-                ]
-    for part in ("environment", "base"):
-        if part in keys and part in now:
-            known = {
-                key: value for key, value in (was.get(part) or {}).items() if value is not None and key in now[part]
-            }
-            found += [
-                f"the {part}'s {_CALLED.get(key, key)} {'have' if key == 'kwargs' else 'has'} changed"
-                for key, value in known.items()
-                if json.loads(json.dumps(now[part][key], default=str)) != value
-                and key not in ("hub_id", "build", "name")
-            ]
-            if part == "environment" and known.get("name", now[part]["name"]) != now[part]["name"]:
-                found.append(f"the environment is another one ({known['name']}, now {now[part]['name']})")
-    return found
-
-
 def run_facts(
-    config: RunConfig, base: dict[str, Any], env_version: str, rewards: Iterable[Reward], processes: int
+    config: RunConfig, base: dict[str, Any], env: Environment, rewards: Iterable[Reward], processes: int
 ) -> dict[str, Any]:
     """What `run.json` says of a run before it starts."""
     return {
@@ -276,7 +224,7 @@ def run_facts(
         "command": command(config),
         "created": now(),
         "seed": config.seed,
-        **origin(config, env_version, rewards, base),
+        **origin(config, env, rewards, base),
         "versions": versions(),
         "git": git_state(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
