@@ -103,7 +103,7 @@ def _imported(path: Path) -> Iterator[Path]:
             beside = next((p for p in (place.with_suffix(".py"), place / "__init__.py") if p.is_file()), None)
             loaded = getattr(sys.modules.get(name), "__file__", None)
             if loaded and is_own(loaded):
-                yield Path(loaded).resolve()
+                yield Path(str(loaded)).resolve()
             elif beside is not None:
                 yield beside.resolve()
 

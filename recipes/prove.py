@@ -137,7 +137,8 @@ def prove(
         check(real)
     env = config.environment()
     shared = {**overrides, "seed": seed}
-    begun_alike(folder, real, origin(config, env, config.rewards()))
+    reference = load_config(job, shared, "sft")
+    begun_alike(folder, {REAL: real, CONTROL: real, REFERENCE: reference}, origin(config, env, config.rewards()))
     build_embedded(config, env)
     train_arms(job, recipe, folder, {REAL: shared, CONTROL: {**shared, "shuffle_rewards": True}})
     seconds = RunFolder(folder / REAL).read()["train_seconds"]
@@ -185,14 +186,14 @@ def train_arms(job: str, recipe: str, folder: Path, arms: Mapping[str, Mapping[s
         raise SystemExit(1)  # its traceback stands above
 
 
-def begun_alike(folder: Path, real: RunConfig, now: Mapping[str, Any]) -> None:
+def begun_alike(folder: Path, arms: Mapping[str, RunConfig], now: Mapping[str, Any]) -> None:
     """Raise BadInput where an arm that is there began with another config, or with other rewards or data than those of `now`."""
-    for arm in (REAL, CONTROL, REFERENCE):
+    for arm, config in arms.items():
         run = RunFolder(folder / arm)
         if not run.facts.exists():
             continue
-        own = {REAL: (), CONTROL: ("shuffle_rewards",), REFERENCE: ("recipe", *REFERENCE_KEYS)}[arm]
-        if changed := [key for key in run.differences(real) if key not in own]:
+        own = {CONTROL: ("shuffle_rewards",), REFERENCE: REFERENCE_KEYS}.get(arm, ())
+        if changed := [key for key in run.differences(config) if key not in own]:
             raise BadInput(
                 f"{folder}: holds the proof of another config (it differs in {', '.join(changed)}); choose another --output"
             )

@@ -10,9 +10,11 @@ from journeyman.evals.comparison import compare
 from journeyman.evals.measurement import read_side
 from journeyman.hub.publish import publish
 from journeyman.recipes.evaluate import AFTER, BEFORE, evaluate
+from journeyman.recipes.prove import begun_alike, verdict
 from journeyman.recipes.replay import replay
 from journeyman.rollouts.record import read_records
 from journeyman.trainers.config import load_config
+from journeyman.trainers.origin import origin
 from journeyman.trainers.run_folder import RunFolder
 
 N = 12
@@ -311,3 +313,52 @@ def test_a_stopped_run_does_not_go_on_with_other_parts(project, here, train_here
 
     assert {path: path.read_bytes() for path in (here / "records").iterdir()} == records
     assert RunFolder(here).read()["status"] == "stopped"
+
+
+@pytest.fixture
+def proof(here, tmp_path):
+    """The folder of a proof whose three arms are that run."""
+    for arm in ("real", "control", "sft"):
+        shutil.copytree(here, tmp_path / "proof" / arm)
+    return tmp_path / "proof"
+
+
+def test_a_verdict_needs_one_measure_for_all_arms(project, proof):
+    assert verdict(proof).beyond_control.difference == 0
+    asked(evaluation={"temperature": 1.0})(project, proof / "control")
+    evaluate(proof / "control", quiet=True)
+    with pytest.raises(BadInput, match=r"the two sides differ in sampling.temperature \(0\.0, now 1\.0\)"):
+        verdict(proof)
+
+
+@pytest.mark.parametrize("arm", ["real", "control", "sft"])
+def test_a_proof_does_not_go_on_with_an_arm_of_something_else(project, proof, arm):
+    """The config of the command, and of each arm: the same data and rewards, and the same keys."""
+    config = load_config(proof / "real" / "config.yaml")
+    now = origin(config, config.environment(), config.rewards())
+    asked(shuffle_rewards=True)(project, proof / "control")
+    asked(max_seconds=1.0)(project, proof / "sft")
+    arms = dict.fromkeys(("real", "control", "sft"), config)
+    begun_alike(proof, arms, now)
+    facts = json.loads((proof / arm / "run.json").read_text())
+    facts["files"]["data.csv"]["holds"]["data.csv"] = "0" * 16
+    (proof / arm / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(BadInput, match=rf"{arm}: is the run of something else: data\.csv has changed"):
+        begun_alike(proof, arms, now)
+    asked(learning_rate=0.5)(project, proof / arm)
+    with pytest.raises(BadInput, match=r"proof of another config \(it differs in learning_rate\)"):
+        begun_alike(proof, arms, now)
+
+
+def test_trained_twice_in_one_process_a_reward_is_what_its_file_says(project, here, train_here, tmp_path):
+    """As in a notebook: train, edit, train."""
+    seen = []
+    for value in (0.25, 0.75):
+        (project / "rew.py").write_text(
+            f"def right(completions, **columns):\n    return [{value} for _ in completions]\n"
+        )
+        run = train_here(tmp_path / str(value), project / "tiny.yaml", max_steps=1)
+        (reward,) = RunFolder(run).read()["rewards"]
+        seen.append(({r.rewards["right"] for r in read_records(run, "train")}, reward["hash"]))
+
+    assert [paid for paid, _ in seen] == [{0.25}, {0.75}] and seen[0][1] != seen[1][1]
