@@ -61,7 +61,7 @@ class Candidate:
     template: Mapping[str, Any]
     """`hash` of the chat template, and the `kwargs` that it is given."""
     prompts: str
-    """Hash of the items' prompts as the template renders them."""
+    """Hash of some of the items' prompts, spread over all, as the template renders them."""
     tokenizer: str
     engine: Mapping[str, Any]
     """Which engine sampled, and its version."""

@@ -40,6 +40,8 @@ CHUNK = 256
 """Items measured between two updates of the progress bar."""
 BEFORE, AFTER = "heldout-before", "heldout-after"
 """Stems of the record files."""
+PROMPTS = 64
+"""How many rendered prompts are hashed at most: rows, template and tokenizer are hashed whole, and they decide all of them."""
 ENGINE = {"name": "transformers", "version": transformers.__version__, "torch": torch.__version__}
 """The engine that `held_out` samples with."""
 
@@ -124,7 +126,7 @@ class HeldOut:
             base={key: parts[key] for key in kept},
             adapter=None if adapter is None else adapter_files(adapter),
             template={"hash": digest(chat.tokenizer.chat_template), "kwargs": chat.template_kwargs},
-            prompts=digest([chat.text(row["prompt"], tools_of(self.env)) for row in self.rows]),
+            prompts=digest([chat.text(row["prompt"], tools_of(self.env)) for row in self.rows[:: len(self.rows) // PROMPTS + 1]]),
             tokenizer=tokenizer_hash(chat.tokenizer),
             engine=engine,
             precision={
