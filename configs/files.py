@@ -84,7 +84,7 @@ def is_own(file: str | Path | None) -> bool:
 @functools.lru_cache(maxsize=1)
 def _foreign() -> tuple[Path, ...]:
     places = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    return tuple(Path(place).resolve() for place in (*places, Path(__file__).parents[1]) if place)
+    return tuple(Path(str(place)).resolve() for place in (*places, Path(__file__).parents[1]) if place)
 
 
 def _imported(path: Path) -> Iterator[Path]:
