@@ -1,23 +1,29 @@
 """From a job's name or a YAML path to a plain mapping, and from `module:attribute` to the object it names.
 
-Always true here: no torch, no schema; what a key means is for the reader above. A file may name another with
-`extends: other.yaml` (relative to itself); its own keys win, and mappings are merged key by key.
+Invariants: no torch, no schema; what a key means is for the reader above. A file may name another with
+`extends: other.yaml` (relative to itself); its own keys win, and mappings are merged key by key. Code is run as its files
+are now, in a process that has read them before as in a new one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import linecache
 import sys
 from collections.abc import Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from .errors import BadInput, nearest
+from .files import code_beside, content_hash, is_own
 
 CONFIGS = Path(__file__).resolve().parent
+_FILES = "__journeyman_files__"
 
 
 class _Loader(yaml.SafeLoader):
@@ -107,8 +113,13 @@ def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def load_attribute(spec: str, base: Path | None = None) -> Any:
-    """The object that `module:attribute` or `path.py:attribute` names; a relative path is looked for beside `base` too.
+def load_attribute(spec: str, base: Path | None = None, *, again: bool = True) -> Any:
+    """The object that `module:attribute` or `path.py:attribute` names; a relative path is looked for in `base` too.
+
+    A file of the user's that has changed since it was read, or that imports one which has, is read again.
+
+    Args:
+        again: False takes a module that is loaded as it is.
 
     Raises:
         BadInput: not of that form, the module doesn't import, or it has no such attribute.
@@ -117,9 +128,7 @@ def load_attribute(spec: str, base: Path | None = None) -> Any:
     if not colon or not module_name or not attribute:
         raise BadInput(f"'{spec}' should read module:attribute or path.py:attribute")
     try:
-        module = (
-            _import_file(module_name, base) if module_name.endswith(".py") else importlib.import_module(module_name)
-        )
+        module = _import_file(module_name, base, again) if module_name.endswith(".py") else _import(module_name, again)
     except BadInput:
         raise
     except Exception as error:
@@ -133,7 +142,33 @@ def load_attribute(spec: str, base: Path | None = None) -> Any:
     return value
 
 
-def _import_file(name: str, base: Path | None) -> Any:
+def read_from(value: Any) -> dict[str, str]:
+    """The user's files that the module of `value` (a function or a class) was made from: path -> hash of what was read.
+
+    The module's own file comes first. Empty for one of the standard library, of an installed package or of ours.
+    """
+    module = sys.modules.get(getattr(value, "__module__", None) or "")
+    return _files_of(getattr(value, "__globals__", None) or (vars(module) if module is not None else {}))
+
+
+def _files_of(space: dict[str, Any]) -> dict[str, str]:
+    """The same of a module's namespace; where the module is seen for the first time, its files as they are now."""
+    if _FILES not in space and is_own(space.get("__file__")):
+        _remember(space, Path(space["__file__"]).resolve())
+    files: dict[str, str] = space.get(_FILES, {})
+    return files
+
+
+def _import(name: str, again: bool) -> Any:
+    module = importlib.import_module(name)
+    if again and name != "__main__" and _files_of(vars(module)) and _changed(module):
+        _forget(module)
+        module = importlib.import_module(name)
+        _files_of(vars(module))
+    return module
+
+
+def _import_file(name: str, base: Path | None, again: bool) -> Any:
     places = [Path(name).expanduser()] + ([base / name] if base else [])
     path = next((place.resolve() for place in places if place.is_file()), None)
     if path is None:
@@ -141,8 +176,10 @@ def _import_file(name: str, base: Path | None) -> Any:
     # One module a file: functions of it can be pickled by name and are not made twice.
     module_name = "journeyman_user_" + "_".join(path.with_suffix("").parts[1:])
     if module_name in sys.modules:
-        return sys.modules[module_name]
-    spec = importlib.util.spec_from_file_location(module_name, path)
+        if not again or not _changed(sys.modules[module_name]):
+            return sys.modules[module_name]
+        _forget(sys.modules[module_name])
+    spec = importlib.util.spec_from_file_location(module_name, path, loader=_AsWritten(module_name, str(path)))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
@@ -151,4 +188,41 @@ def _import_file(name: str, base: Path | None) -> Any:
     except BaseException:
         del sys.modules[module_name]
         raise
+    _remember(vars(module), path)
     return module
+
+
+class _AsWritten(SourceFileLoader):
+    """Compiles the file as it is now: Python's own cache takes two texts of one length and second for the same."""
+
+    def get_code(self, fullname: str) -> Any:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+def _remember(space: dict[str, Any], path: Path) -> None:
+    """Keep what a module was made from: the hashes, and the text that its source is shown from."""
+    files = [path, *code_beside(path)]
+    space[_FILES] = {str(file): content_hash(file) for file in files}
+    for file in files:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        # Without a time: `inspect` shows the text that was run, also once the file is another.
+        linecache.cache[str(file)] = (sum(map(len, lines)), None, lines, str(file))
+
+
+def _changed(module: Any) -> bool:
+    known = vars(module).get(_FILES, {})
+    return any(not Path(file).is_file() or content_hash(Path(file)) != value for file, value in known.items())
+
+
+def _forget(module: Any) -> None:
+    """Take a module and the user's modules that it imports out of Python's tables, compiled copies included."""
+    files = {Path(file) for file in vars(module)[_FILES]}
+    for name, other in list(sys.modules.items()):
+        file = getattr(other, "__file__", None)
+        if file is not None and name != "__main__" and Path(file) in files:
+            del sys.modules[name]
+    for file in files:
+        linecache.cache.pop(str(file), None)
+        with contextlib.suppress(OSError, NotImplementedError):
+            Path(importlib.util.cache_from_source(str(file))).unlink(missing_ok=True)
+    importlib.invalidate_caches()

@@ -95,7 +95,8 @@ def _eval_result(facts: RunFacts, heldout: Mapping[str, Any]) -> EvalResult:
         dataset_type=facts.dataset or spec.rpartition(":")[2].lower(),
         dataset_name=f"{label}, version {facts.environment.get('version', 'unknown')}",
         dataset_split="heldout",
-        metric_type="accuracy",
+        # What the Hub calls the share of right answers; any other metric goes by its own name.
+        metric_type="accuracy" if heldout.get("binary") else str(heldout.get("metric", "quality")),
         metric_name=f"{heldout.get('metric', 'quality')} (ci95 is of the paired difference to the base model)",
         metric_value=heldout["after"],
         metric_args=args,

@@ -1,6 +1,6 @@
 """A finished run as its folder tells it: what the card and the upload are allowed to state.
 
-Always true here: a fact is read from the run folder or it is absent; a run that has not finished has no facts.
+Invariants: a fact is read from the run folder or it is absent; a run that has not finished has no facts.
 
     facts = RunFacts.read(Path("runs/arithmetic-0"))
     facts.heldout                       # None where the run was never evaluated

@@ -26,6 +26,7 @@ from huggingface_hub.utils import validate_repo_id
 from ..configs.errors import BadInput
 from .card import build_card
 from .facts import RunFacts, read_object
+from .figure import check_figure
 from .scan import findings
 
 WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "README.md"
@@ -82,8 +83,8 @@ def publish(
         examples: how many held-out failures the card quotes; 0 keeps the held-out texts to yourself.
 
     Raises:
-        BadInput: no such run, not finished, nowhere to publish to, a bad name, an unsound adapter, or a text file that
-            holds a secret, an e-mail address or a path of a machine.
+        BadInput: no such run, not finished, nowhere to publish to, a bad name, an unsound adapter, a text file that holds a
+            secret, an e-mail address or a path of a machine, or a held-out figure that is not of this run as it is now.
     """
     facts = RunFacts.read(Path(run).expanduser())
     target = Path(export).expanduser() if export is not None else None
@@ -96,6 +97,8 @@ def publish(
         card = str(build_card(facts, hub_id=hub_id, repo=repo, license=license, examples=examples))
         (stage / CARD).write_text(card, encoding="utf-8")
         _check_texts(stage, facts)
+        if facts.heldout:
+            check_figure(facts.folder, facts.run, facts.heldout, facts.config)
         files = {path.name: path.stat().st_size for path in sorted(stage.iterdir())}
         url = None
         if dry_run:

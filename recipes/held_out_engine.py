@@ -110,7 +110,7 @@ class HeldOutEngine:
             raise BadInput(f"{self._config.path}: use_vllm: {error}; or set use_vllm: false") from error
 
 
-def engine_facts(config: RunConfig) -> dict[str, str | None]:
+def engine_facts(config: RunConfig) -> dict[str, Any]:
     """Which engine `config` asks for and its versions: part of what a held-out figure is recorded with; nothing is started."""
     if not config.trainer.get("use_vllm"):
         return {"name": "transformers", "version": transformers.__version__, "torch": torch.__version__}
@@ -119,4 +119,4 @@ def engine_facts(config: RunConfig) -> dict[str, str | None]:
     check_engine(config)
     import vllm
 
-    return {"name": "vllm", "version": vllm.__version__, "torch": torch.__version__}
+    return {"name": "vllm", "version": vllm.__version__, "torch": torch.__version__, "options": config.job.vllm_options}

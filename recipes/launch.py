@@ -28,6 +28,7 @@ from ..configs.errors import EXIT_BAD_INPUT, EXIT_RESUMABLE, nearest
 from ..configs.lifeline import tied
 from ..configs.read import CONFIGS
 from ..trainers.config import RunConfig
+from ..trainers.origin import origin
 from ..trainers.run_folder import RunFolder
 from .preflight import prepare
 
@@ -74,8 +75,11 @@ def find_shape(name: str | None) -> Shape:
 def check(config: RunConfig, resume: str = "auto") -> Shape:
     """Everything that can be known before a process is started; returns the launch shape."""
     shape = find_shape(config.job.accelerate)
-    RunFolder(config.output).check(config, resume)
-    prepare(config, shape.processes, shape.sharded)
+    folder = RunFolder(config.output)
+    resuming = folder.check(config, resume)
+    job = prepare(config, shape.processes, shape.sharded)
+    if resuming:
+        folder.same_origin(origin(config, job.env, job.executor.rewards))
     return shape
 
 

@@ -1,8 +1,8 @@
 """`journeyman prove`: a run, its control, and the reference rows, compared on the held-out split.
 
-Always true here: the control is the real run with rewards permuted within each group and nothing else changed; all rows
-answer the same held-out items with the same sampling; the verdict follows from the records in the output folder, which
-anyone can recompute with `verdict(folder)`.
+Invariants: the control is the real run with rewards permuted within each group and nothing else changed; all arms began with
+the same rewards, environment, files and base, and are measured by one measure; the verdict follows from the records in the
+output folder, which anyone can recompute with `verdict(folder)`.
 """
 
 from __future__ import annotations
@@ -25,19 +25,23 @@ from ..configs.lifeline import tied
 from ..envs.core import Environment, Row
 from ..evals.comparison import compare
 from ..evals.measure import by_item
+from ..evals.measurement import check_comparable, read_side
 from ..evals.statistics import Difference, difference_of_differences, interval_text, paired_difference, wilson
 from ..rewards import Scored
 from ..rewards.executor import score
-from ..rollouts.record import read_records, record_files
+from ..rollouts.record import read_records
 from ..trainers.config import RunConfig, load_config
 from ..trainers.keys import RL_ONLY
 from ..trainers.models import base_path, build_embedded, load_adapter, load_base, load_chat
+from ..trainers.origin import origin
 from ..trainers.run_folder import RunFolder, write
-from .evaluate import AFTER, BEFORE, held_out, store
+from .evaluate import AFTER, BEFORE, HeldOut, held_out_once, store
 from .held_out_engine import HeldOutEngine
 from .launch import check
 
 REAL, CONTROL, REFERENCE = "real", "control", "sft"
+REFERENCE_KEYS = ("max_seconds", "max_steps", "lr_scheduler_type", "lr_scheduler_kwargs", "run_name", "num_generations")
+"""Keys in which the reference differs from the run: it is given the same seconds."""
 
 
 @dataclass(frozen=True)
@@ -134,13 +138,12 @@ def prove(
     begun = RunFolder(real.output)
     if not begun.path.exists():
         check(real)
-    elif begun.facts.exists() and (changed := begun.differences(real)):
-        raise BadInput(
-            f"{folder}: holds the proof of another config (it differs in {', '.join(changed)}); choose another --output"
-        )
     env = config.environment()
-    build_embedded(config, env)
     shared = {**overrides, "seed": seed}
+    copied = {key: value for key, value in shared.items() if key not in RL_ONLY}
+    reference = load_config(job, copied, "sft")
+    begun_alike(folder, {REAL: real, CONTROL: real, REFERENCE: reference}, origin(config, env, config.rewards()))
+    build_embedded(config, env)
     train_arms(job, recipe, folder, {REAL: shared, CONTROL: {**shared, "shuffle_rewards": True}})
     seconds = RunFolder(folder / REAL).read()["train_seconds"]
     steps = {
@@ -148,9 +151,8 @@ def prove(
         "lr_scheduler_kwargs": None,
         "num_generations": config.arguments().num_generations,
     }  # fmt: skip
-    copied = {key: value for key, value in shared.items() if key not in RL_ONLY}
     train_arms(job, "sft", folder, {REFERENCE: {**copied, **steps}})
-    measure_arms(config, env, folder)
+    measure_arms(config, folder)
     proof = verdict(folder, baselines(config, env))
     store(RunFolder(folder / REAL), "control", asdict(proof.arms[CONTROL].difference))
     write(folder / "proof.json", json.dumps(as_dict(proof), indent=1) + "\n")
@@ -189,25 +191,46 @@ def train_arms(job: str, recipe: str, folder: Path, arms: Mapping[str, Mapping[s
         raise SystemExit(1)  # its traceback stands above
 
 
-def measure_arms(config: RunConfig, env: Environment, folder: Path) -> None:
-    """Held-out records of the base and of every arm, those that aren't there yet."""
-    rows = env.tasks("heldout", config.seed, config.job.heldout_rows)
-    chat = load_chat(config, base_path(config, env))
-    with HeldOutEngine(config, env, chat, rows) as engines:  # one for all arms
+def begun_alike(folder: Path, arms: Mapping[str, RunConfig], now: Mapping[str, Any]) -> None:
+    """Raise BadInput where an arm that is there began with another config, or with other rewards or data than those of `now`."""
+    for arm, config in arms.items():
+        run = RunFolder(folder / arm)
+        if not run.facts.exists():
+            continue
+        own = {CONTROL: ("shuffle_rewards",), REFERENCE: REFERENCE_KEYS}.get(arm, ())
+        if changed := [key for key in run.differences(config) if key not in own]:
+            raise BadInput(
+                f"{folder}: holds the proof of another config (it differs in {', '.join(changed)}); choose another --output"
+            )
+        run.same_origin(now)
+
+
+def measure_arms(config: RunConfig, folder: Path) -> None:
+    """Held-out records of the base and of every arm, those that aren't there or are of another measure."""
+    job, real = HeldOut.of(config), RunFolder(folder / REAL)
+    chat = load_chat(config, base_path(config, job.env))
+    with real.at_work(), HeldOutEngine(config, job.env, chat, job.rows) as engines:  # one for all arms
         for arm in (REAL, CONTROL, REFERENCE):
             run = RunFolder(folder / arm)
-            model = load_base(config, env)[0].to("cuda" if torch.cuda.is_available() else "cpu")
-            if arm == REAL and not record_files(run.records, BEFORE):
-                held_out(config, env, chat, model, rows, run, BEFORE, 0, engines=engines)
-            if not record_files(run.records, AFTER):
-                tuned = load_adapter(model, run.adapter)
-                held_out(config, env, chat, tuned, rows, run, AFTER, int(run.read()["adapter_step"]), engines=engines)
-    real = RunFolder(folder / REAL)
-    store(real, "heldout", compare(real.records, config.quality(), config.evaluation, BEFORE, AFTER).as_dict())
+            model, _, base = load_base(config, job.env)
+            run.same_origin(origin(config, job.env, job.rewards, base.as_dict()))
+            model.to("cuda" if torch.cuda.is_available() else "cpu")
+            if arm == REAL:
+                held_out_once(job, chat, model, base, engines, run, BEFORE)
+            tuned, step = load_adapter(model, run.adapter), int(run.read()["adapter_step"])
+            held_out_once(job, chat, tuned, base, engines, run, AFTER, run.adapter, step)
+        store(real, "heldout", compare(real.records, BEFORE, AFTER).as_dict())
 
 
 def verdict(folder: Path, baselines: Mapping[str, float] | None = None) -> Proof:
-    """The proof that the records in `folder` hold: nothing is run."""
+    """The proof that the records in `folder` hold: nothing is run.
+
+    Raises:
+        BadInput: records of an arm are missing or not as they were written, or two sides are not of one measure.
+    """
+    base = read_side(RunFolder(folder / REAL).records, BEFORE)
+    for arm in (REAL, CONTROL, REFERENCE):
+        check_comparable(base, read_side(RunFolder(folder / arm).records, AFTER))
     before = by_item(list(read_records(folder / REAL, BEFORE)))
     sides = {arm: by_item(list(read_records(folder / arm, AFTER))) for arm in (REAL, CONTROL, REFERENCE)}
     common = set.intersection(set(before), *(set(side) for side in sides.values()))

@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 from ..configs import BadInput, read_yaml
 from ..configs.errors import nearest
+from ..configs.files import KEYS, in_folder, look_up, names_in, placed
 from ..envs.build import make_environment
 from ..envs.core import Row
 from ..evals.replay import Change, Reproduction, change, group_size, reproduction, rescore
@@ -22,6 +23,8 @@ from ..rewards.entries import read_rewards
 from ..rollouts.record import Rollout, read_records
 from ..rollouts.scoring import STEP_REWARDS
 from ..trainers.advantages import advantages
+from ..trainers.origin import environment_hash
+from ..trainers.run_folder import RunFolder
 
 STEMS = {"train": "train", "validation": "validation", "heldout": "heldout-after"}
 """split -> which record files hold its rollouts"""
@@ -57,18 +60,19 @@ def replay(
         replaces: the run's reward that the one given takes the place of.
 
     Raises:
-        BadInput: no run or no records there, rows that the environment no longer gives, a reward that can't be used.
+        BadInput: no run or no records there, rows that the environment no longer gives, data or an environment of the user's
+            that has changed, a reward that can't be used.
     """
     folder = Path(run)
     if not (folder / "config.yaml").exists():
         raise BadInput(f"{folder}: not a run's folder (no config.yaml)")
     if split not in STEMS:
         raise BadInput(f"there is no split '{split}'{nearest(split, STEMS)} (splits with records: {', '.join(STEMS)})")
-    values = read_yaml(folder / "config.yaml")
+    values = placed_values(folder)
     rollouts = list(read_records(folder, STEMS[split]))
     where, base = str(folder / "config.yaml"), Path(values["folder"])
     own = read_rewards(values["rewards"], base, where)
-    rows = _rows(values, base, where, {rollout.split for rollout in rollouts}.pop())
+    rows = _rows(values, folder, where, {rollout.split for rollout in rollouts}.pop())
     with Progress(
         console=Console(file=sys.stderr), disable=quiet or not sys.stderr.isatty(), transient=True
     ) as progress:
@@ -84,8 +88,29 @@ def replay(
     )
 
 
-def _rows(values: dict[str, Any], base: Path, where: str, split: str) -> dict[str, Row]:
-    env = make_environment(values["environment"], values.get("environment_kwargs") or {}, base, where)
+def placed_values(folder: Path) -> dict[str, Any]:
+    """A run's configuration as it lies there, with its own files where they are now.
+
+    Raises:
+        BadInput: its data have changed since the run, or a file is gone. Rewards may change: that is the question.
+    """
+    values = read_yaml(folder / "config.yaml")
+    base, run = Path(values["folder"]), RunFolder(folder)
+    places, wrong = look_up(run.read().get("files") or {}, base) if run.facts.exists() else ({}, {})
+    names = names_in(values.get("environment_kwargs") or {})
+    if reasons := [reason for name, reason in wrong.items() if name in names]:
+        raise BadInput(f"{folder}: {'; '.join(reasons)} since the run; put it back as it was")
+    return {
+        **values,
+        **{key: placed(values[key], {**in_folder(values, base), **places}) for key in KEYS if key in values},
+    }
+
+
+def _rows(values: dict[str, Any], folder: Path, where: str, split: str) -> dict[str, Row]:
+    env = make_environment(values["environment"], values.get("environment_kwargs") or {}, Path(values["folder"]), where)
+    known, run = environment_hash(env), RunFolder(folder)
+    if run.facts.exists() and run.read().get("environment", {}).get("hash", known) != known:
+        raise BadInput(f"{folder}: the source of the environment has changed since the run; put it back as it was")
     seed = int(values.get("seed", 42))
     limit = {"train": values.get("train_rows"), "heldout": values.get("heldout_rows")}.get(split)
     return {row["item"]: row for row in env.tasks(split, 0 if split == "validation" else seed, limit)}

@@ -37,6 +37,7 @@ from ..trainers.callbacks import LiveLine, Metrics, StopOnSignal, TimeLimit, Val
 from ..trainers.checkpoints import check_room, last_whole
 from ..trainers.config import RunConfig
 from ..trainers.models import base_checksum, build_embedded, load_base, restore_adapter, save_adapter
+from ..trainers.origin import origin
 from ..trainers.rolling import Rolling, context_length
 from ..trainers.run_folder import RunFolder, now, run_facts
 from ..trainers.trackers import trackers_of
@@ -81,6 +82,8 @@ def run(
         job = prepare(config, args.world_size, sharded)
         started = job.executor.warm()
         model, chat, base = load_base(config, job.env)
+    if resuming:
+        folder.same_origin(origin(config, job.env, job.executor.rewards, base.as_dict()))
     check_model(config, args, job, model, chat)
     ready(args, model, chat)
     transformers.set_seed(config.seed)  # the adapter's first weights
@@ -90,7 +93,7 @@ def run(
     )  # float32 weights and Adam's two moments
     check_room(config.output, needed + 2**20)
     if main and not resuming:
-        facts = run_facts(config, base.as_dict(), job.env.version, job.executor.rewards, args.world_size)
+        facts = run_facts(config, base.as_dict(), job.env, job.executor.rewards, args.world_size)
         folder.start(config, {**facts, **started})
     lock = folder.lock() if main else None
     checkpoint, step = _last_checkpoint(folder, main) if resuming else (None, 0)

@@ -29,7 +29,7 @@ from typing import Any, Literal, overload
 
 from ..configs.errors import BadInput, nearest
 from .call import BATCHED, GROUPED, PROVIDED, UNDECIDED, Call, Failure, Scored, Value, best, checked, finished, shown
-from .source import digest, found, source_hash, spec_of
+from .source import code_of, digest, found, source_hash, spec_of
 
 GOLDS = 256
 """Parsed gold answers that a reward remembers: more than the groups that are scored at a time."""
@@ -70,7 +70,7 @@ class Reward:
         self.isolated, self.timeout, self.memory_mb, self.overrun = isolated, float(timeout), memory_mb, overrun
         self.concurrent = concurrent or inspect.iscoroutinefunction(function)
         self.bound: dict[str, Any] = {}
-        self.source_hash = source_hash(function, gold, fast)
+        self.source_hash = self._plain_hash = source_hash(function, gold, fast)
         self._calls = {part: Call.of(f) for part, f in self._functions().items()}
         self._golds: OrderedDict[Any, Any] = OrderedDict()
         if kind == "batch" and (isolated or gold or fast):
@@ -96,7 +96,7 @@ class Reward:
         # By reference: pickle would look for the function under its name and find this object there.
         specs = {part: spec_of(f, f"reward '{self.name}'") for part, f in self._functions().items()}
         options = {key: getattr(self, key) for key in _OPTIONS}
-        return _rebuilt, (specs, options, self.bound)
+        return _rebuilt, (specs, options, self.bound, code_of(self.function, self.gold, self.fast))
 
     def weighing(self, weight: float) -> Reward:
         """The same function with another weight; 0 makes it a metric."""
@@ -122,8 +122,9 @@ class Reward:
                 raise BadInput(f"reward '{self.name}' has no argument '{name}' (it has {known or 'none to set'})")
         other = copy.copy(self)
         other.bound = {**self.bound, **values}
-        plain = source_hash(self.function, self.gold, self.fast)
-        other.source_hash = digest(plain, *(f"{name}={value!r}" for name, value in sorted(other.bound.items())))
+        other.source_hash = digest(
+            self._plain_hash, *(f"{name}={value!r}" for name, value in sorted(other.bound.items()))
+        )
         other._golds = OrderedDict()
         return other
 
@@ -293,9 +294,26 @@ _OPTIONS = (
 )  # fmt: skip
 
 
-def _rebuilt(specs: Mapping[str, str], options: Mapping[str, Any], bound: Mapping[str, Any]) -> Reward:
-    made = Reward(**{part: found(spec) for part, spec in specs.items()}, **options)
-    return made.binding(**bound) if bound else made
+def _rebuilt(
+    specs: Mapping[str, str], options: Mapping[str, Any], bound: Mapping[str, Any], code: Sequence[str]
+) -> Reward:  # fmt: skip
+    """The reward in another process: as its module is loaded there, or as its file is now, whichever was meant.
+
+    Args:
+        code: hashes of the files that it was made from.
+
+    Raises:
+        BadInput: neither is made from these.
+    """
+    for again in (False, True):
+        parts = {part: found(spec, again) for part, spec in specs.items()}
+        if code_of(*parts.values()) == code:
+            made = Reward(**parts, **options)
+            return made.binding(**bound) if bound else made
+    raise BadInput(
+        f"reward '{options['name']}': {specs['function'].rpartition(':')[0]} has changed since it was loaded, and its workers "
+        "would score by other code; put it back as it was, or start anew"
+    )
 
 
 def _with(item: Scored, bound: Mapping[str, Any]) -> Scored:

@@ -1,7 +1,8 @@
 """What a reward function is made of: the hash that records, cards and replay compare, and the name it is found by.
 
-Always true here: two functions with the same source, calling functions with the same source in their own module, have the
-same hash on every machine; what they import from elsewhere is that package's version, not theirs.
+Invariants: two functions with the same source, calling functions with the same source in their own module and importing the
+same files of the user's, have the same hash on every machine; what they import from an installed package is that package's
+version, not theirs.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..configs.errors import BadInput
-from ..configs.read import load_attribute
+from ..configs.read import load_attribute, read_from
 
 _PLAIN = (str, bytes, int, float, bool, type(None))
 
@@ -25,13 +26,15 @@ _PLAIN = (str, bytes, int, float, bool, type(None))
 def source_hash(*functions: Callable[..., Any] | None) -> str:
     """SHA-256 (16 hex digits) over the functions' source, and over what they use of their own modules, recursively.
 
-    Functions and classes count by their source (by their bytecode where that can't be had), constants by their value.
+    Functions and classes count by their source (by their bytecode where that can't be had), constants by their value, and
+    other files of the user's that their module imports by all that they hold.
     """
     texts: dict[str, str] = {}
     for number, function in enumerate(functions):
         if function is not None:
             texts[f"{number}"] = _text(function)
             _gather(function, texts)
+            texts |= {Path(file).name: value for file, value in list(read_from(function).items())[1:]}
     return digest(*(f"{name}\0{texts[name]}" for name in sorted(texts)))
 
 
@@ -128,7 +131,16 @@ def spec_of(function: Callable[..., Any], what: str) -> str:
     return f"{Path(file).resolve()}:{name}"
 
 
-def found(spec: str | None) -> Any:
-    """The plain function that `spec_of` named; the one inside, where a decorator stands under that name."""
-    value = load_attribute(spec) if spec is not None else None
+def code_of(*functions: Callable[..., Any] | None) -> list[str]:
+    """Hashes of the user's files that the functions were made from; none where they come from an installed package."""
+    return sorted({value for function in functions for value in read_from(function).values()})
+
+
+def found(spec: str | None, again: bool = True) -> Any:
+    """The plain function that `spec_of` named; the one inside, where a decorator has that name.
+
+    Args:
+        again: whether its file is read again where it has changed.
+    """
+    value = load_attribute(spec, again=again) if spec is not None else None
     return getattr(value, "function", value)

@@ -49,8 +49,8 @@ class Chat:
             tokenizer.chat_template = PLAIN_TEMPLATE
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
-        self.raw_prompt = raw_prompt
-        self._template, self._controls = Template(tokenizer, template_kwargs or {}), Controls(tokenizer)
+        self.raw_prompt, self.template_kwargs = raw_prompt, dict(template_kwargs or {})
+        self._template, self._controls = Template(tokenizer, self.template_kwargs), Controls(tokenizer)
         special = set(tokenizer.all_special_ids)
         marks = set(tokenizer.convert_tokens_to_ids(list(THOUGHT))) & special
         self._unread = special - marks if marks else None  # the tags of a thought are read where they are special too

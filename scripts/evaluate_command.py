@@ -1,8 +1,9 @@
 """Measure a finished run's adapter against its base model on the held-out split.
 
-Prints accuracy before and after with Wilson intervals, the paired difference with its 95% bootstrap interval, the
-smallest difference the sample could have shown, and pass@k where several rollouts an item were drawn. The rollouts go
-into the run's records/, the figures into its results.json.
+Prints the job's metric before and after (with Wilson intervals where an answer is right or wrong), the paired difference
+with its 95% bootstrap interval, the smallest difference the sample could have shown, and pass@k where several rollouts an
+item were drawn. The rollouts go into the run's records/, the figures into its results.json. Both sides answer the same
+items under the run's own rewards, data and sampling; a run whose own files have changed since it began is refused.
 
     journeyman evaluate runs/arithmetic-nano-grpo-seed42
 """

@@ -18,6 +18,7 @@ from trl import GRPOConfig, ModelConfig
 
 from ..configs import BadInput, find_job, read_yaml
 from ..configs.errors import nearest
+from ..configs.files import in_folder, placed
 from ..configs.read import merged
 from ..configs.schema import RETIRED, JobConfig, check_keys, coerce, field_types
 from ..envs.build import make_environment
@@ -63,6 +64,8 @@ class RunConfig:
     recipe: str = "grpo"
     overrides: dict[str, Any] = field(default_factory=dict)
     """What was laid on the file; `values` holds it already."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Name of a file as the config writes it -> where it is, in place of looking for it."""
 
     @property
     def folder(self) -> Path:
@@ -144,7 +147,8 @@ class RunConfig:
         Raises:
             BadInput: see `make_environment`.
         """
-        return make_environment(self.job.environment, self.job.environment_kwargs, self.folder, str(self.path))
+        name, kwargs = placed([self.job.environment, self.job.environment_kwargs], self.places)
+        return make_environment(name, kwargs, self.folder, str(self.path))
 
     def limits(self, env: Environment) -> Limits:
         """What a rollout may use: the environment's own limits, with the config's laid on them."""
@@ -158,7 +162,7 @@ class RunConfig:
         Raises:
             BadInput: see `read_rewards`.
         """
-        return read_rewards(self.job.rewards, self.folder, str(self.path))
+        return read_rewards(placed(self.job.rewards, self.places), self.folder, str(self.path))
 
     def quality(self) -> str:
         """Name of the reward that measures the job."""
@@ -218,7 +222,9 @@ def load_config(job: str | Path, overrides: Mapping[str, Any] | None = None, rec
         raise BadInput(f"{path}: the key 'rewards' is missing; it lists reward functions, as module:function")
     folder = path.resolve().parent
     job_config.job = job_config.job or (folder.name if (folder / "job.yaml").exists() else path.stem)
-    job_config.folder = job_config.folder or str(folder)
+    # A file that says where its own files lie, as that of a run does, means these and not those of the current folder.
+    places = in_folder(values, Path(job_config.folder)) if job_config.folder else {}
+    job_config.folder = str(Path(job_config.folder or folder).expanduser().resolve())
     job_config.recipe = recipe
     values |= {"job": job_config.job, "folder": job_config.folder, "recipe": recipe}
     lora = {**DEFAULT_LORA, **job_config.lora}
@@ -242,6 +248,7 @@ def load_config(job: str | Path, overrides: Mapping[str, Any] | None = None, rec
         values,
         recipe,
         dict(overrides or {}),
+        places,
     )
     if not finished:
         defaults = defaults_of(JobConfig, CONFIGS.get(recipe, GRPOConfig), PPOConfig, ModelConfig)

@@ -6,6 +6,7 @@ temporary name and moved into place whole.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -33,6 +34,15 @@ from .config import RunConfig
 from .nano import NanoOptions, nano_base
 
 NANO = "nano"
+_TEXTS = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "*.jinja",
+    "vocab.*",
+    "merges.txt",
+    "special_tokens_map.json",
+)
 TOKENS = ("vocab_size", "across_words", "demonstrations")
 """Options of nano's that make other tokens of the same texts."""
 
@@ -46,10 +56,12 @@ class Base:
     revision: str | None
     """Commit of the Hub repository, where it came from there."""
     sha256: str | None
-    """Of the weights, for the embedded model."""
+    """Of the weights, for the embedded model and one in a folder; a Hub repository's commit says as much."""
     hub_id: str | None
     build: str | None
     """The command that builds it, for the embedded model."""
+    files: Mapping[str, str] | None = None
+    """Where it is a folder: hashes of its configuration, tokenizer and chat template."""
 
     def as_dict(self) -> dict[str, Any]:
         """For `run.json`."""
@@ -119,10 +131,37 @@ def load_base(config: RunConfig, env: Environment) -> tuple[Any, Chat, Base]:
     model = load_model(config, path)
     chat = load_chat(config, path)
     if config.model.model_name_or_path == NANO:
-        weights = hashlib.sha256((Path(path) / "model.safetensors").read_bytes()).hexdigest()
-        return model, chat, Base(f"nano-{config.job.job}", None, weights, None, f"journeyman nano {config.job.job}")
-    revision, hub_id = getattr(model.config, "_commit_hash", None), None if Path(path).is_dir() else path
-    return model, chat, Base(model_name(path), revision, None, hub_id, None)
+        build = f"journeyman nano {config.job.job}"
+        base = Base(f"nano-{config.job.job}", None, weights_hash(Path(path)), None, build, text_hashes(Path(path)))
+    elif Path(path).is_dir():
+        base = Base(model_name(path), None, weights_hash(Path(path)), None, None, text_hashes(Path(path)))
+    else:
+        base = Base(path, getattr(model.config, "_commit_hash", None), None, path, None)
+    return model, chat, base
+
+
+def weights_hash(folder: Path) -> str | None:
+    """SHA-256 of a model's weights: of the one file, or over those of all its files; None where it has none."""
+    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
+    found = []
+    for file in files:
+        with file.open("rb") as stream:
+            found.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest() if found else None
+
+
+def text_hashes(folder: Path) -> dict[str, str]:
+    """Hash of each file of a model that decides how it reads and writes, apart from its weights."""
+    found = {}
+    for file in sorted(p for pattern in _TEXTS for p in folder.glob(pattern)):
+        content = file.read_bytes()
+        if file.suffix == ".json" and file.name.endswith("config.json"):
+            with contextlib.suppress(ValueError):
+                values = json.loads(content)
+                values.pop("transformers_version", None)  # who wrote it
+                content = json.dumps(values, sort_keys=True).encode()
+        found[file.name] = hashlib.sha256(content).hexdigest()[:16]
+    return found
 
 
 def model_name(path: str) -> str:

@@ -1,7 +1,8 @@
 """The run folder: everything a run leaves behind, in one place. docs/run-folder.md describes each file.
 
-Always true here: a folder is made only once everything has been checked, never overwritten in silence, and every file in
-it is written to a temporary name and moved into place (records and metrics, which only grow, excepted).
+Invariants: a folder is made only once everything has been checked, never overwritten in silence, and every file in it is
+written to a temporary name and moved into place (records and metrics, which only grow, excepted). It says where the run's own
+files were and what they held, and what was measured under others is not the run's.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import os
 import platform
 import shlex
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,12 +24,14 @@ import torch
 from filelock import FileLock, Timeout
 
 from ..configs import BadInput
+from ..configs.files import KEYS, look_up, names_in
 from ..configs.read import CONFIGS, read_yaml
 from ..configs.schema import RETIRED
+from ..envs.core import Environment
 from ..rewards import Reward
-from ..rewards.entries import paths_of
 from ..rollouts.record import uncompact
-from .config import RunConfig
+from .config import RunConfig, load_config
+from .origin import ORIGIN, changes, origin
 
 PACKAGES = ("journeyman", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "numpy")
 
@@ -85,6 +90,37 @@ class RunFolder:
             raise BadInput(f"{self.path}: a process is at work on this run; wait for it, or stop it") from None
         return True
 
+    def own_config(self, keys: Sequence[str] = KEYS) -> RunConfig:
+        """The run's configuration, with its own files in the places where they are now.
+
+        Args:
+            keys: of the config: the files that are named under these have to be what they were.
+
+        Raises:
+            BadInput: one of the files has changed, or is gone.
+        """
+        config = load_config(self.config)
+        places, wrong = look_up(self.read().get("files") or {}, config.folder)
+        needed = names_in({key: config.values.get(key) for key in keys})
+        if reasons := [reason for name, reason in wrong.items() if name in needed]:
+            raise BadInput(f"{self.path}: {self.refusal(reasons)}")
+        return replace(config, places={**config.places, **places})
+
+    def same_origin(self, now: Mapping[str, Any], keys: Sequence[str] = ORIGIN) -> None:
+        """Raise BadInput where the run began with other rewards, another environment, other files or another base than `now`.
+
+        Args:
+            now: `origin(...)`
+            keys: which of these to compare.
+        """
+        if reasons := changes(self.read(), now, keys):
+            raise BadInput(f"{self.path}: {self.refusal(reasons)}")
+
+    def refusal(self, reasons: Sequence[str]) -> str:
+        """What to say where the run is no longer what it was."""
+        held = "; journeyman replay scores its rollouts by other rewards" if self.adapter.is_dir() else ""
+        return f"is the run of something else: {'; '.join(reasons)}. Put it back as it was, or train a new run{held}"
+
     def lock(self, seconds: float = 0) -> FileLock:
         """Keep other processes from this folder until the lock is released or this process ends.
 
@@ -94,6 +130,22 @@ class RunFolder:
         lock = FileLock(self.path / ".lock")
         lock.acquire(timeout=seconds)
         return lock
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Hold the lock for a block of code.
+
+        Raises:
+            BadInput: another process holds it.
+        """
+        try:
+            lock = self.lock()
+        except Timeout:
+            raise BadInput(f"{self.path}: another process is at work on this run; wait for it, or stop it") from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def start(self, config: RunConfig, facts: dict[str, Any]) -> None:
         """Make the folder and write what is known before the first step."""
@@ -164,29 +216,21 @@ def write(path: Path, text: str) -> None:
 
 
 def run_facts(
-    config: RunConfig, base: dict[str, Any], env_version: str, rewards: Iterable[Reward], processes: int
+    config: RunConfig, base: dict[str, Any], env: Environment, rewards: Iterable[Reward], processes: int
 ) -> dict[str, Any]:
     """What `run.json` says of a run before it starts."""
-    specs = [", ".join(paths_of(entry)) for entry in config.job.rewards]
     return {
         "run": config.name,
         "recipe": config.recipe,
         "command": command(config),
         "created": now(),
         "seed": config.seed,
-        "base": base,
-        "environment": {
-            "name": config.job.environment, "version": env_version, "kwargs": config.job.environment_kwargs,
-        },
-        "rewards": [
-            {"name": reward.name, "weight": reward.weight, "hash": reward.source_hash, "spec": spec}
-            for reward, spec in zip(rewards, specs, strict=True)
-        ],
+        **origin(config, env, rewards, base),
         "versions": versions(),
         "git": git_state(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "processes": processes,
-    }  # fmt: skip
+    }
 
 
 def command(config: RunConfig) -> str:

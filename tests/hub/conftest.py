@@ -6,7 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from journeyman.rollouts.record import RecordWriter, Rollout, compact
+from journeyman.configs.files import content_hash
+from journeyman.evals.measurement import adapter_files
+from journeyman.rollouts.record import RecordWriter, Rollout, compact, record_files
 from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
@@ -22,6 +24,7 @@ HELDOUT = {
     "high": 0.236,
     "smallest_detectable": 0.03,
     "sampling": {"temperature": 0, "max_tokens": 32},
+    "binary": True,
 }
 RUN = {
     "run": "arithmetic-0",
@@ -105,17 +108,39 @@ def run(made, tmp_path):
     shutil.copytree(made.run, folder)
     (folder / "run.json").write_text(json.dumps(RUN))
     (folder / "results.json").write_text(json.dumps({"heldout": HELDOUT}))
+    evaluated(folder)
     return folder
+
+
+def evaluated(run):
+    """Writes beside the held-out figure what it measured: the run as it lies there."""
+    facts, results = json.loads((run / "run.json").read_text()), json.loads((run / "results.json").read_text())
+    measure = {
+        "metric": "exact", "environment": facts["environment"], "files": {}, "items": {"n": 200, "hash": "0" * 16}, "k": 1,
+        "rewards": {r["name"]: {"hash": r["hash"], "weight": r["weight"]} for r in facts["rewards"]}, "seed": 0, "limits": {},
+        "sampling": HELDOUT["sampling"],
+    }  # fmt: skip
+    before = {
+        "base": {"sha256": facts["base"]["sha256"]},
+        "adapter": None,
+        "template": {"hash": "0" * 16, "kwargs": {}},
+    }
+    after = {**before, "adapter": adapter_files(run / "adapter")}
+    records = {file.name: content_hash(file) for file in record_files(run / "records", "heldout-after")}
+    results["heldout"] |= {"measure": measure, "candidates": {"before": before, "after": after}, "records": records}
+    (run / "results.json").write_text(json.dumps(results))
 
 
 @pytest.fixture
 def rewrite():
-    """Changes keys of a JSON file; a mapping is merged into the one that is there."""
+    """Changes keys of a JSON file; a mapping is merged into the one that is there. The figure is of the run as changed."""
 
     def change(path, **values):
         content = json.loads(path.read_text())
         for key, value in values.items():
             content[key] = {**content[key], **value} if isinstance(value, dict) else value
         path.write_text(json.dumps(content))
+        if path.name == "run.json" and (path.parent / "results.json").is_file():
+            evaluated(path.parent)
 
     return change

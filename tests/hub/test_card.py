@@ -1,5 +1,6 @@
 """What the card says, and that huggingface_hub reads it back."""
 
+import json
 import shutil
 
 import pytest
@@ -77,3 +78,18 @@ def test_only_a_hub_dataset_is_named(run, rewrite, path, datasets):
     rewrite(run / "run.json", environment={"kwargs": {"path": path}})
     card = publish(run, dry_run=True).card
     assert ModelCard(card).data.datasets == datasets and "/srv" not in card
+
+
+@pytest.mark.parametrize(
+    ("metric", "binary", "kind"), [("exact", True, "accuracy"), ("f1", False, "f1"), ("close", False, "close")]
+)
+def test_a_metric_is_called_what_it_is(run, metric, binary, kind):
+    """The share of right answers is an accuracy; a partial credit is not."""
+    path = run / "results.json"
+    results = json.loads(path.read_text())
+    results["heldout"] |= {"metric": metric, "binary": binary}
+    results["heldout"]["measure"]["metric"] = metric
+    path.write_text(json.dumps(results))
+    (result,) = ModelCard(publish(run, dry_run=True).card).data.eval_results
+
+    assert result.metric_type == kind and result.metric_name.startswith(metric)

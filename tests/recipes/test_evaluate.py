@@ -33,7 +33,7 @@ def test_every_figure_follows_from_the_records(measured):
     changes = [after[item] - before[item] for item in before]
     assert result.difference.difference == pytest.approx(np.mean(changes))
     assert result.difference.low <= result.difference.difference <= result.difference.high
-    assert compare(RunFolder(run).records, "exact", result.sampling, BEFORE, AFTER).difference == result.difference
+    assert compare(RunFolder(run).records, BEFORE, AFTER).difference == result.difference
 
 
 def test_before_and_after_answer_the_same_held_out_rows(measured):
