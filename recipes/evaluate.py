@@ -118,13 +118,14 @@ class HeldOut:
         parts = base.as_dict()
         kept = ("revision", "sha256", "files") if base.sha256 else ("name", "revision")
         first, options = next(model.parameters()), self.config.model
+        some = self.rows[:: len(self.rows) // PROMPTS + 1]
         return Candidate(
             base={key: parts[key] for key in kept},
             adapter=None if adapter is None else adapter_files(adapter),
             template={
                 "hash": digest(chat.tokenizer.chat_template), "kwargs": chat.template_kwargs, "raw_prompt": chat.raw_prompt,
             },
-            prompts=digest([chat.prompt_ids(row["prompt"], tools_of(self.env)) for row in self.rows[:: len(self.rows) // PROMPTS + 1]]),
+            prompts=digest([chat.prompt_ids(row["prompt"], tools_of(self.env)) for row in some]),
             tokenizer=tokenizer_hash(chat.tokenizer),
             engine=engine_facts(self.config),
             precision={
