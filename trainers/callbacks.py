@@ -117,7 +117,14 @@ class StopOnSignal(TrainerCallback):
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.asked = True
-        print("journeyman: stopping at the end of this step; once more ends at once", file=sys.stderr, flush=True)
+        try:
+            print("journeyman: stopping at the end of this step; once more ends at once", file=sys.stderr, flush=True)
+        except (
+            OSError
+        ):  # the terminal has been closed: what is said from here on goes nowhere, and the run ends in order
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            for stream in (1, 2):
+                os.dup2(nowhere, stream)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.agree(self.asked):

@@ -1,10 +1,13 @@
 """What a command starts ends with it, however it ends: real processes, real signals."""
 
+import fcntl
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 
 import psutil
@@ -144,7 +147,7 @@ def job(make_job, tmp_path_factory):
 class Run:
     """`journeyman train` in a process of its own, and what can be seen of it from outside."""
 
-    def __init__(self, job, folder, *words):
+    def __init__(self, job, folder, *words, **streams):
         self.folder = folder
         command = [
             sys.executable,
@@ -155,9 +158,8 @@ class Run:
             f"--output_dir={folder}",
             "--report_to=none",
         ]
-        self.process = subprocess.Popen(
-            [*map(str, command), *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
+        streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, **streams}
+        self.process = subprocess.Popen([*map(str, command), *words], text=True, **streams)
 
     def seen(self, word):
         """Whether a process of the run has this word of its command line."""
@@ -176,6 +178,12 @@ class Run:
             assert self.process.poll() is None, self.process.communicate()
             assert time.monotonic() < ends, "nothing happened"
             time.sleep(0.005)
+
+
+def owns_its_terminal():
+    """A new session, of which the terminal that is the standard input is the terminal."""
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def after(n):
@@ -275,6 +283,22 @@ def test_a_signal_before_the_first_step_is_not_lost(job, tiny_base, tmp_path, nu
         assert run.process.returncode == 75, f"{moment}: {err}"
         assert "the same command goes on" in err and "Traceback" not in err
         gone(everything)
+
+
+@pytest.mark.long
+def test_a_run_whose_terminal_is_closed_stops_at_a_checkpoint(job, tiny_base, tmp_path):
+    ours, theirs = pty.openpty()
+    run = Run(
+        job, tmp_path / "run", "--max_steps=200",
+        stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=owns_its_terminal,
+    )  # fmt: skip
+    os.close(theirs)
+    run.until(after(1))
+    everything = below(run.process.pid)
+    os.close(ours)
+    assert run.process.wait(timeout=60) == 75
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "stopped"
+    gone(everything)
 
 
 @pytest.mark.long
