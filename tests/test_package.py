@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -133,6 +134,18 @@ def test_every_command_has_its_file():
     files = {p.stem.removesuffix("_command").replace("_", "-") for p in (ROOT / "scripts").glob("*_command.py")}
 
     assert files == set(COMMANDS)
+
+
+def test_what_the_guarantees_name_is_there():
+    text = (ROOT / "docs" / "guarantees.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "| Test |" not in line]
+    named = [re.fullmatch(r".* \| `(tests/[\w/]+\.py)::(\w+)` \|", row) for row in rows]
+
+    assert len(rows) > 40 and all(named), [row for row, match in zip(rows, named, strict=True) if not match]
+    for file, test in (match.groups() for match in named):
+        assert re.search(rf"^def {test}\(", (ROOT / file).read_text(), re.MULTILINE), f"{file}::{test}"
+    for path in re.findall(rf"`((?:{'|'.join(LAYERS)})/[\w/.]*)`", text):
+        assert (ROOT / path).exists(), path
 
 
 def build(source, target, kind):
