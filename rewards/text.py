@@ -82,7 +82,10 @@ def first_line(text: str) -> str | None:
 
 
 def last_number(text: str) -> str | None:
-    """The last number in the answer, spelled plainly (`-1234.5`); `rewards/numbers.py` says what is one."""
+    """The last number in the answer, spelled plainly (`-1234.5`, `1/3`); `rewards/numbers.py` says what is one.
+
+    `float` can't read every one of them: `numbers.last` gives the value, exactly.
+    """
     found = numbers.last(after_thinking(text))
     return None if found is None else found.plain
 

@@ -34,7 +34,7 @@ from .effects import (
     defaults_of,
     without_effect,
 )
-from .keys import OURS, REFUSED
+from .keys import NEVER_TAKEN, OURS, REFUSED
 from .ppo_config import PPOConfig, check_ppo
 
 EVALUATION_KEYS = {"temperature": 0.0, "k": 1, "top_p": 1.0, "top_k": 0}
@@ -196,7 +196,7 @@ def load_config(job: str | Path, overrides: Mapping[str, Any] | None = None, rec
     values = merged(read_yaml(path), over)
     finished = (path.parent / "run.json").is_file()
     if finished:  # the config of a run that was made: what it ignored then is left out, as it was
-        for key in [*RETIRED & values.keys(), *without_effect(values)]:
+        for key in {*RETIRED & values.keys(), *without_effect(values)} - NEVER_TAKEN:
             del values[key]
     meant = values.get("recipe")  # the recipe that the file is for
     recipe = str(recipe or meant or "grpo")

@@ -12,11 +12,6 @@ from ..rollouts.vllm_start import Plan
 from .config import RunConfig
 from .models import base_path
 
-REFUSED = {
-    "vllm_enable_sleep_mode": "this engine does not sleep; lower vllm_gpu_memory_utilization instead",
-    "vllm_structured_outputs_regex": "structured outputs are not sampled from the policy alone; remove it",
-}
-
 
 def check_engine(config: RunConfig) -> None:
     """What can be known to be wrong before anything is loaded.
@@ -48,9 +43,6 @@ def check_engine(config: RunConfig) -> None:
         )
     else:
         check_installed()
-    for key, why in REFUSED.items():
-        if given.get(key):
-            raise BadInput(f"{config.path}: {key}: {why}")
     corrects = given.get("vllm_importance_sampling_correction", True)
     mode = str(given.get("vllm_importance_sampling_mode", "sequence_mask"))
     if given.get("loss_type") == "vespo" and corrects and not mode.startswith("token"):

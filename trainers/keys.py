@@ -197,6 +197,9 @@ LORA_REFUSED = {key: why for keys, why in _LORA_GROUPS for key in keys.split()}
 LORA_STARTS = (True, False, "gaussian", "orthogonal", "olora", "pissa")
 """Of `init_lora_weights`: the ways to begin that the saved adapter repeats exactly when it is loaded, and that need no data."""
 
+NEVER_TAKEN = frozenset({"vllm_enable_sleep_mode", "vllm_structured_outputs_regex"})
+"""Refused by every version, so the config of a run holds them only where it was edited."""
+
 RL_ONLY = _words(
     """
     generation_batch_size steps_per_generation num_iterations shuffle_dataset temperature top_p top_k min_p disable_dropout

@@ -8,9 +8,9 @@ import random
 import re
 import time
 
-from journeyman.rewards import reward
+from journeyman.rewards import numbers, reward
 from journeyman.rewards.cases import Case
-from journeyman.rewards.text import boxed, last_number, strip
+from journeyman.rewards.text import boxed, strip
 
 
 @reward
@@ -268,8 +268,8 @@ def good(completion: str, answer: str) -> float:
 @reward
 def good_number(completion: str, answer: str) -> float:
     """The last number, whatever stands before it."""
-    found = last_number(completion)
-    return float(found is not None and float(found) == float(answer))
+    found = numbers.last(completion)
+    return float(found is not None and found.value == float(answer))
 
 
 @reward(needs_reference=False)

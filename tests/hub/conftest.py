@@ -123,7 +123,7 @@ def evaluated(run):
     before = {
         "base": {"sha256": facts["base"]["sha256"]},
         "adapter": None,
-        "template": {"hash": "0" * 16, "kwargs": {}},
+        "template": {"hash": "0" * 16, "kwargs": {}, "raw_prompt": False},
     }
     after = {**before, "adapter": adapter_files(run / "adapter")}
     records = {file.name: content_hash(file) for file in record_files(run / "records", "heldout-after")}

@@ -77,7 +77,10 @@ def test_try_samples_by_vllm_too(tiny, tiny_base, used, way):
 def test_without_vllm_each_command_says_so_in_a_line_and_writes_nothing(run_copy, tiny, command, monkeypatch):
     from journeyman.rollouts import vllm_engine
 
-    monkeypatch.setattr(vllm_engine.importlib.util, "find_spec", lambda name, *rest: None)
+    find = vllm_engine.importlib.util.find_spec
+    monkeypatch.setattr(
+        vllm_engine.importlib.util, "find_spec", lambda name, *rest: None if name == "vllm" else find(name, *rest)
+    )
     before = sorted(path.name for path in (asking(run_copy) / "records").iterdir())
     for words in (["evaluate", run_copy], ["try", tiny, "-n", "1", "--use_vllm=true"]):
         done = command(*words)
