@@ -171,7 +171,7 @@ CASES = {
     "plain": {},
     "another seed": {"seed": 1},
     "cooler": {"temperature": 0.7},
-    "hotter": {"temperature": 1.3},
+    "hotter": {"temperature": 1.2},
     "short": {"max_completion_length": 60},
     "used twice": {"num_iterations": 2},
 }
