@@ -186,7 +186,7 @@ class Generated(Splitter):
             rows.append(self.finished(row, len(rows)))
             misses = 0
         if n is not None and len(rows) < n:
-            raise BadInput(f"{type(self).__name__} has only about {len(rows)} {split} tasks and {n} were asked for")
+            raise BadInput(f"{type(self).__name__} has only about {len(rows)} {split} tasks and {n} were asked for; ask for fewer ({split}_rows in a config)")
         return rows
 
 
@@ -203,7 +203,7 @@ class Rows(Splitter):
         rows = [row for row in self.rows() if self.split_of(row) == split]
         random.Random(f"{split}/{seed}").shuffle(rows)
         if n is not None and len(rows) < n:
-            raise BadInput(f"{type(self).__name__} has {len(rows)} {split} rows and {n} were asked for")
+            raise BadInput(f"{type(self).__name__} has {len(rows)} {split} rows and {n} were asked for; ask for fewer ({split}_rows in a config)")
         return [self.finished(row, index) for index, row in enumerate(rows[:n])]
 
 

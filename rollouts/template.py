@@ -63,7 +63,7 @@ class Template:
             except BadInput as error:
                 trouble = trouble or error
                 continue
-            missing = [(number, message, sought) for number, message, sought in wanted if sought not in text]
+            missing = [part for part in wanted if part[2] not in text or _as_code(part[2], text)]
             if not missing:
                 return way
             number, message, sought = missing[0]
@@ -127,6 +127,11 @@ def _in_parts(way: Way) -> Way:
 
 WAYS: tuple[Way, ...] = (as_given, as_one_system, into_user, *map(_in_parts, (as_given, as_one_system, into_user)))
 """In the order tried."""
+
+
+def _as_code(wanted: str, text: str) -> bool:
+    """Whether a template that knows no parts has written a list of them as Python or JSON would."""
+    return any(re.search(rf"text{quote}: ?{quote}{re.escape(wanted)}", text) for quote in ("'", '"'))
 
 
 def _shape(message: Mapping[str, Any]) -> Any:
