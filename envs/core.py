@@ -186,7 +186,7 @@ class Generated(Splitter):
             rows.append(self.finished(row, len(rows)))
             misses = 0
         if n is not None and len(rows) < n:
-            raise BadInput(f"{type(self).__name__} has only about {len(rows)} {split} tasks and {n} were asked for; ask for fewer ({split}_rows in a config)")
+            raise BadInput(too_few(self, f"only about {len(rows)}", split, n))
         return rows
 
 
@@ -203,7 +203,7 @@ class Rows(Splitter):
         rows = [row for row in self.rows() if self.split_of(row) == split]
         random.Random(f"{split}/{seed}").shuffle(rows)
         if n is not None and len(rows) < n:
-            raise BadInput(f"{type(self).__name__} has {len(rows)} {split} rows and {n} were asked for; ask for fewer ({split}_rows in a config)")
+            raise BadInput(too_few(self, str(len(rows)), split, n))
         return [self.finished(row, index) for index, row in enumerate(rows[:n])]
 
 
@@ -215,6 +215,11 @@ def deal(text: str, shares: Mapping[str, float]) -> str:
         if place < edge:
             return split
     return SPLITS[-1]
+
+
+def too_few(env: object, found: str, split: str, wanted: int) -> str:
+    """What to say where a split has fewer rows than were asked for."""
+    return f"{type(env).__name__} has {found} {split} rows and {wanted} were asked for; ask for fewer ({split}_rows in a config)"
 
 
 def check_split(split: Any) -> None:
