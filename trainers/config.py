@@ -36,6 +36,7 @@ from .effects import (
 )
 from .keys import NEVER_TAKEN, OURS, REFUSED
 from .ppo_config import PPOConfig, check_ppo
+from .ranges import check_ranges
 
 EVALUATION_KEYS = {"temperature": 0.0, "k": 1, "top_p": 1.0, "top_k": 0}
 CHOICES = {
@@ -45,6 +46,7 @@ CHOICES = {
     "importance_sampling_level": ("token", "sequence"),
 }
 """Keys that TRL declares as any text and checks in the first step or not at all."""
+DTYPES = ("auto", "bfloat16", "float16", "float32")
 CONFIGS: dict[str, type[GRPOConfig]] = {"ppo": PPOConfig}
 """Recipes whose trainer has a configuration of its own; the others take TRL's."""
 DEFAULT_LORA = {"r": 32, "lora_alpha": 64, "lora_dropout": 0.0, "target_modules": "all-linear"}
@@ -215,6 +217,12 @@ def load_config(job: str | Path, overrides: Mapping[str, Any] | None = None, rec
     hints = {**every, **model, **ours}
     values = {key: coerce(value, hints[key], key, str(path)) for key, value in values.items()}
     check_keys(values.get("evaluation", {}), EVALUATION_KEYS, f"{path}: evaluation")
+    if "evaluation" in values:
+        values["evaluation"] = {
+            key: coerce(value, type(EVALUATION_KEYS[key]), f"evaluation.{key}", str(path))
+            for key, value in values["evaluation"].items()
+        }
+    check_ranges(values, str(path))
     job_config = JobConfig(**{key: value for key, value in values.items() if key in ours})
     if not job_config.environment:
         raise BadInput(f"{path}: the key 'environment' is missing; it names the job, as module:Class or path.py:Class")
@@ -265,6 +273,8 @@ def _model_config(values: Mapping[str, Any], where: str) -> ModelConfig:
         raise BadInput(
             f"{where}: model_revision: {name} is no repository of the Hub and has no revisions; remove the key"
         )
+    if values.get("dtype") is not None:
+        coerce(values["dtype"], Literal[DTYPES], "dtype", where)
     try:
         return ModelConfig(**values)
     except (ValueError, TypeError) as error:

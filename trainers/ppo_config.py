@@ -101,19 +101,6 @@ class PPOConfig(GRPOConfig):
             super().__post_init__()
         finally:
             self.num_generations = group
-        for name, low, high in (
-            ("gamma", 0, 1), ("lam", 0, 1), ("critic_lam", 0, 1), ("value_coef", 0, None), ("critic_warmup_steps", 0, None),
-            ("kl_coef", 0, None), ("num_iterations", 1, None), ("kl_horizon", 1, None),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if not low <= value <= (float("inf") if high is None else high):
-                raise ValueError(
-                    f"{name} is {value}; it should be {low} or more" + f", {high} at most" * (high is not None)
-                )
-        for name in ("target_kl", "kl_target", "cliprange_value", "critic_learning_rate"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} is {value}; it should be above 0, or null")
         if (self.steps_per_generation or 1) % self.gradient_accumulation_steps:
             raise ValueError(
                 f"gradient_accumulation_steps {self.gradient_accumulation_steps} does not divide steps_per_generation "

@@ -11,7 +11,7 @@ GIVEN = [
     ("--learning_rate=5", {"learning_rate": 5.0}),
     ("--max-steps 7", {"max_steps": 7}),
     ("--bf16", {"bf16": True}),
-    ("--bf16 false --seed -3", {"bf16": False, "seed": -3}),
+    ("--bf16 false --max_steps -1", {"bf16": False, "max_steps": -1}),
     ("--model_name_or_path some/model", {"model_name_or_path": "some/model"}),
     ("--lora.r 8 --lora.lora_alpha 16", {"lora": {"r": 8, "lora_alpha": 16}}),
     ("--evaluation.k 4 --evaluation.temperature 1", {"evaluation": {"k": 4, "temperature": 1}}),
