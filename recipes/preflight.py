@@ -82,10 +82,18 @@ def check_gold(reward: Reward, env: Environment, rows: list[Row], config: RunCon
     """Try a reward on the right answers: wrong types show before anything is written, and so does a reward that fails."""
     if "environment" in reward.columns():
         return  # it judges the state that a rollout leaves, and here was none
-    items = [Scored(row, [{"role": "assistant", "content": env.oracle(row)}]) for row in rows if _has_oracle(env, row)]
-    for value in reward.score(items) if items else []:
+    known = [row for row in rows if _has_oracle(env, row)]
+    items = [Scored(row, [{"role": "assistant", "content": env.oracle(row)}]) for row in known]
+    if not items:
+        return
+    with Executor([reward], logs=False) as executor:
+        values = executor.score(items).of_reward(reward.name)
+    for row, value in zip(known, values, strict=True):
         if isinstance(value, Failure):
-            raise BadInput(f"{config.path}: reward '{reward.name}' fails on a right answer: {value.reason}")
+            raise BadInput(
+                f"{config.path}: reward '{reward.name}' fails on a right answer, that of train row {row.get('index', 0)} (item "
+                f"{row['item']}): {value.reason}; change the row, the reward or its settings"
+            )
 
 
 def _has_oracle(env: Environment, row: Row) -> bool:

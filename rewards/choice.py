@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from ..configs.errors import BadInput
 from .cases import Case
 from .core import reward
-from .text import BOXES, TAIL, after_thinking, content_of_box
+from .text import BOXES, TAIL, after_thinking, answer_tag, box, denied, doubted
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 STATEMENTS = 64
@@ -38,6 +38,11 @@ _LABEL = re.compile(
 """On one line in which no white space is doubled: `_squeezed`."""
 _TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
 _BECAUSE = re.compile(r"\b(?:because|since|as|for)\b", re.IGNORECASE)
+_IS_RIGHT = re.compile(
+    r"\sis\s(?:the\s)?(?:correct|right)(?:\s(?:one|answer|choice|option))?[.!]{0,3}\Z", re.IGNORECASE
+)
+_RAISED = re.compile("[⁰¹²³⁴-⁹]+")
+_DOLLARS = re.compile(r"\$([^$]*)\$")
 
 
 @dataclass(frozen=True)
@@ -79,33 +84,50 @@ def choice(completion: str, gold: Options) -> float:
     letters are not spread evenly: shuffle the options. A correction ("B. No, C") in the final text earns nothing; it belongs
     before `</think>`.
     """
-    stated = statements(completion)
-    found = {named(text, gold.texts) for text in stated}
+    found = {_first_named(ways, gold.texts) for ways in statements(completion)}
     return float(found == {gold.right})
 
 
-def statements(completion: str) -> list[str]:
+def _first_named(ways: Sequence[str], texts: Sequence[str]) -> int | None:
+    return next((found for found in (named(text, texts) for text in ways) if found is not None), None)
+
+
+def statements(completion: str) -> list[list[str]]:
     """What states an answer: the boxes; without any, what follows each "answer is"; without any, the lines that are short.
 
-    Without box or phrase, the last line is always among them. More than `STATEMENTS` of a kind are none. Linear in the text.
+    Each is a list of ways to read it, of which the first that names an option counts; one that is denied ("not B", "B is
+    wrong") is empty. Without box or phrase, the last line is always among them. More than `STATEMENTS` of a kind are none.
+    Linear in the text.
     """
     text = after_thinking(completion).strip()
+    text = answer_tag(text) or text
     if any(box in text for box in BOXES):
         places = [found.start() for found, _ in zip(_BOX.finditer(text), range(STATEMENTS + 1), strict=False)]
         # An empty box names the form ("I will answer in \\boxed{}") and states nothing, unless it is all there is.
         stated = [place for place in places if not _EMPTY_BOX.match(text, place)] or places
-        return [content_of_box(text, place) or "" for place in stated] if len(places) <= STATEMENTS else []
+        boxes = [box(text, place) for place in stated] if len(places) <= STATEMENTS else []
+        return [
+            [content or ""] * (not denied(text, place, end))
+            for place, (content, end) in zip(stated, boxes, strict=False)
+        ]
     tail = text[-TAIL:]
-    ends = [found.end() for found in _ANSWER.finditer(tail)]
-    if ends:
-        if len(ends) > STATEMENTS:
+    found_answers = list(_ANSWER.finditer(tail))
+    if found_answers:
+        if len(found_answers) > STATEMENTS:
             return []
-        return [_without_reason(re.split(r"\n|\.\s", tail[end:], maxsplit=1)[0]) for end in ends]
+        return [_readings(tail[found.end() :]) * (not doubted(tail, found.start())) for found in found_answers]
     lines = [line.strip() for line in text[-10 * TAIL :].splitlines() if line.strip()]
     if not lines or len(lines) > STATEMENTS:
         return []
     listed = [line for line in lines[:-1] if len(line) < 200 and _LABEL.fullmatch(_squeezed(line.strip("*_`")))]
-    return [*listed, lines[-1]]
+    return [*([line] for line in listed), [_IS_RIGHT.sub("", lines[-1])]]
+
+
+def _readings(text: str) -> list[str]:
+    """What follows "the answer is": its line, up to the end of a sentence, up to a reason or to what it is not."""
+    line = text.lstrip(" \t\n*_`").split("\n", 1)[0]
+    sentence = re.split(r"\.\s", line, maxsplit=1)[0]
+    return list(dict.fromkeys([line, sentence, _without_reason(sentence)]))
 
 
 def named(statement: str, texts: Sequence[str]) -> int | None:
@@ -118,7 +140,7 @@ def named(statement: str, texts: Sequence[str]) -> int | None:
     label = _LABEL.fullmatch(_bare(statement))
     if label is None:
         return None
-    number, rest = LETTERS.find(label[1].upper()), _plain(label[2])
+    number, rest = LETTERS.find(label[1].upper()), _plain(label[2].strip().removeprefix("(").removesuffix(")"))
     return number if 0 <= number < len(texts) and rest in ("", texts[number]) else None
 
 
@@ -134,8 +156,9 @@ def _squeezed(text: str) -> str:
 
 
 def _bare(text: str) -> str:
-    text = unicodedata.normalize("NFKC", _TEXT.sub(r"\1", text))
-    return _squeezed(text.replace("$", "")).strip("*_`\"'").strip()
+    text = _RAISED.sub(lambda digits: f"^{digits[0]}", _TEXT.sub(r"\1", text))  # 10² is not 102
+    text = unicodedata.normalize("NFKC", text).replace("\\(", "").replace("\\)", "")
+    return _squeezed(_DOLLARS.sub(r"\1", text)).strip("*_`\"'").rstrip("!").strip()
 
 
 def _plain(text: str) -> str:
@@ -154,6 +177,8 @@ CASES = {
                 "Answer: B\nbecause it is", "<think>A? C?</think>B", "It can't be A.\n\nThe answer is B. Rome.",
                 r"\boxed{B} so \boxed{B}",
                 "The answer is B, because A is in Norway.", "Answer: \uff22",
+                "Answer:\nB", "The answer is\n\nB", r"The answer is \(B\)", "The answer is B (Rome)", "The answer is B!",
+                "B is correct", "<answer>B</answer>",
             ],
             wrong=[
                 "", "A", "C", "Bern", "A or B", "B or C", "A, B", "A B C D", "ABCD", "A\nB\nC\nD", "D\nC\nA\nB",
@@ -162,7 +187,15 @@ CASES = {
                 "The answer is A. The answer is B.",
                 "Answer: B or C", "Answer: all of them", "<think>B", "E", "I like Rome and Bern", "not B", "The answer is not B",
                 "B because C", "2", "Answer:", "B and also A", r"\boxed{B",
+                r"not \boxed{B}", r"\boxed{B} is wrong", "I don't think the answer is B",
+                "It is false that the answer is B", "The wrong answer is B", "The incorrect choice is B",
+                "The worst option is B",
             ],
+        ),
+        Case(
+            {"answer": "B", "choices": ["10²", "One step for man, as it were", "102", "$5", "5"]},
+            right=["The answer is One step for man, as it were.", "The answer is B) One step for man, as it were"],
+            wrong=["102", "10²", "$5", "5"],
         ),
         Case({"answer": "a", "choices": ["$\\frac{1}{2}$", "2"]}, right=["A", r"\boxed{\frac{1}{2}}"], wrong=["B", "2", "1"]),
     ]

@@ -18,7 +18,7 @@ from ..configs.errors import BadInput
 from .cases import Case
 from .core import reward
 from .match import f1
-from .text import after_thinking, composed, extractor
+from .text import after_thinking, as_list, composed, extractor
 
 LONGEST = 60
 """Words of a quotation at most: a copied page supports nothing in particular."""
@@ -145,12 +145,13 @@ def coverage(
     Known ways of being gamed: any `least` words of a required source cover it, whatever they say: name facts where that is too
     little. What is said between the quotations is not read.
     """
-    if not required:
+    needs = as_list(required, "required")
+    if not needs:
         return None
     texts = _texts(sources)
     wanted = [
         (str(need["source"]), _plain(str(need["text"]))) if isinstance(need, Mapping) else (str(need), "")
-        for need in required
+        for need in needs
     ]
     if missing := next((source for source, _ in wanted if source not in texts), None):
         raise ValueError(
@@ -198,7 +199,7 @@ def refusal(
     if not isinstance(answerable, bool):
         raise ValueError(f"the row's 'answerable' is {answerable!r}; it should be true or false")
     said = _words(extractor(extraction)(completion) or "")
-    declines = [words for text in refusals if (words := _words(text)).strip()]
+    declines = [words for text in as_list(refusals, "refusals") if (words := _words(text)).strip()]
     if not answerable:
         return float(said in declines)
     # A gold answer may itself be "I don't know", as the name of a song, say.

@@ -8,10 +8,12 @@ BadInput whatever the completion, and no completion makes a good row look bad.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from ..configs.errors import BadInput
+from ..configs.errors import BadInput, nearest
 from .cases import Case
 from .core import reward
 from .sandbox import Sandbox, default
@@ -20,6 +22,8 @@ from .sandbox.compare import same, same_output
 from .text import after_thinking
 
 SECONDS, MEMORY_MB = 5.0, 512
+KEYS = ("input", "output", "call", "expect", "after", "tolerance")
+"""Of a test."""
 
 
 def warm() -> dict[str, str]:
@@ -28,23 +32,46 @@ def warm() -> dict[str, str]:
 
 
 def code_of(completion: str) -> str:
-    """The last closed fenced block after the thinking, or else the last open one, or else the whole answer."""
-    text = after_thinking(completion)
-    blocks: list[list[str]] = []
-    fence, closed = "", None
+    """The code of an answer: its last closed fenced block after the thinking, or else the last open one, or else all of it.
+
+    Blocks that are marked as another language (`bash`, `text`) don't count where one is marked as Python or not at all. A
+    block in a list item loses the item's indentation.
+    """
+    blocks: list[_Block] = []
+    open_block: _Block | None = None
+    text = after_thinking(completion).removeprefix("\ufeff")
     for line in text.split("\n"):
         bare = line.strip()
-        if fence:
-            if bare == fence:
-                fence, closed = "", blocks[-1]
+        if open_block is not None:
+            if bare == open_block.fence:
+                open_block.closed, open_block = True, None
             else:
-                blocks[-1].append(line)
-        elif bare.startswith("```"):
-            fence = "`" * (len(bare) - len(bare.lstrip("`")))
-            blocks.append([])
+                open_block.lines.append(line)
+        elif bare.startswith(("```", "~~~")):
+            length = len(bare) - len(bare.lstrip(bare[0]))
+            open_block = _Block(bare[0] * length, bare[length:].strip().lower(), line[: len(line) - len(line.lstrip())])
+            blocks.append(open_block)
     if not blocks:
         return text
-    return "\n".join(blocks[-1] if closed is None else closed) + "\n"
+    python = [block for block in blocks if _is_python(block.language)] or blocks
+    last = ([block for block in python if block.closed] or python)[-1]
+    return "\n".join(line.removeprefix(last.indent) for line in last.lines) + "\n"
+
+
+def _is_python(language: str) -> bool:
+    """Whether what follows a fence says Python, or nothing; `pycon` is a dialogue with the interpreter."""
+    return not language or (language.startswith("py") and not language.startswith("pycon"))
+
+
+@dataclass
+class _Block:
+    """A fenced block: its fence, what follows the fence on its line, and the white space before it."""
+
+    fence: str
+    language: str
+    indent: str
+    closed: bool = False
+    lines: list[str] = field(default_factory=list)
 
 
 @reward(concurrent=True)
@@ -82,7 +109,10 @@ def python_tests(
         SandboxFailure: the sandbox failed, not the code.
     """
     code = f"{starter}\n{code_of(completion)}" if starter else code_of(completion)
-    limits: dict[str, Any] = {"seconds": float(time_limit), "memory_mb": int(memory_limit)}
+    limits: dict[str, Any] = {
+        "seconds": _above_0("time_limit", time_limit),
+        "memory_mb": int(_above_0("memory_limit", memory_limit)),
+    }
     box = default()
     if test is not None:
         if not entry_point:
@@ -106,7 +136,35 @@ def _read(tests: Any) -> list[Mapping[str, Any]]:
             "column 'test' with code that defines check(candidate)"
         )
     # A table fills the keys that a row lacks with None.
-    return [{key: value for key, value in test.items() if value is not None or key == "expect"} for test in read]
+    kept: list[Mapping[str, Any]] = [
+        {key: value for key, value in test.items() if value is not None or key == "expect"} for test in read
+    ]
+    for number, test in enumerate(kept, 1):
+        _check(test, f"column 'tests', test {number}")
+    return kept
+
+
+def _check(test: Mapping[str, Any], where: str) -> None:
+    """Raise BadInput where one test's keys or values make no sense."""
+    for key in test:
+        if key not in KEYS and (meant := nearest(str(key), KEYS)):
+            raise BadInput(f"{where}: there is no key '{key}'{meant}")
+    for key in ("input", "output"):
+        if isinstance(test.get(key, ""), bool | list | tuple | Mapping):
+            raise BadInput(
+                f"{where}: {key} is {test[key]!r:.60}; it should be a text, as the program reads and writes it"
+            )
+    if isinstance(test.get("call", ()), str) or not isinstance(test.get("call", ()), Sequence):
+        raise BadInput(f"{where}: call is {test['call']!r:.60}; it should be a list of arguments")
+    tolerance = test.get("tolerance", 0)
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 <= tolerance < math.inf:
+        raise BadInput(f"{where}: tolerance is {tolerance!r}; it should be a number, 0 or more")
+
+
+def _above_0(key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise BadInput(f"{key} is {value!r}; it should be a number above 0")
+    return float(value)
 
 
 def _judge(box: Sandbox, code: str, tests: list[Mapping[str, Any]], entry_point: str | None,

@@ -49,10 +49,11 @@ class Executor:
     Args:
         rewards: every one is recorded; those with a weight make the total.
         max_error_rate: the share of rollouts that any one function may fail on; 1 for any.
+        logs: whether the first failure of each function goes to the log; its caller sees them all anyway.
     """
 
-    def __init__(self, rewards: Sequence[Reward], max_error_rate: float = 1.0) -> None:
-        self.rewards, self.max_error_rate = list(rewards), max_error_rate
+    def __init__(self, rewards: Sequence[Reward], max_error_rate: float = 1.0, logs: bool = True) -> None:
+        self.rewards, self.max_error_rate, self.logs = list(rewards), max_error_rate, logs
         self.leaves = list({id(leaf): leaf for reward in rewards for leaf in _leaves(reward)}.values())
         self.failed: Counter[str] = Counter()
         """function -> rollouts it has failed on so far"""
@@ -123,7 +124,7 @@ class Executor:
         while len(self._recent) > 1 and sum(n for _, n in self._recent) - self._recent[0][1] >= WINDOW:
             self._recent.popleft()
         for name, found in failures.items():
-            if name not in self._shown:
+            if self.logs and name not in self._shown:
                 self._shown.add(name)
                 log.warning("reward '%s' failed: %s\n%s", name, found[0].reason, found[0].traceback)
             self.check(name, found[0], sum(c[name] for c, _ in self._recent), sum(n for _, n in self._recent))

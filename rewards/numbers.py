@@ -117,9 +117,18 @@ def united(text: str) -> str:
 _THOUSANDS = re.compile(rf"(?<![0-9.])(?<![0-9][,'\u00a0])(?:{GROUPED})(?![0-9]|[,'][0-9])")
 
 
+def without_latex(text: str) -> str:
+    """Numbers that LaTeX or Markdown takes apart, in one piece: `1{,}234`, `1\\,234`, `\\frac12`, `$-$5`, `_-5_`."""
+    if "\\" not in text and "{,}" not in text and "$-$" not in text and "_-" not in text:
+        return text
+    text = _TEX_COMMA.sub(",", text)
+    text = _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", text)
+    return _EMPHASIS.sub(" ", _APART_MINUS.sub("-", text))
+
+
 def last(text: str) -> Found | None:
     """The last number in the last `TAIL` characters of `text`; None where there is none."""
-    text = spelled(text[-TAIL:])
+    text = spelled(without_latex(text[-TAIL:]))
     backwards = text[::-1]
     seen = _DIGIT.search(backwards)
     if seen is None:
@@ -139,6 +148,10 @@ def last(text: str) -> Found | None:
     return Found(value, plain, text[numbers[-1].end() :])
 
 
+_EMPHASIS = re.compile(r"(?<!\w)_(?=[-−]\d)")
+_TEX_COMMA = re.compile(r"(?<=\d)(?:\{,\}|\\[,!])(?=\d{3})")
+_SHORT_FRACTION = re.compile(r"\\[dt]?frac ?(\d) ?(\d)")
+_APART_MINUS = re.compile(r"\\text ?\{[-−]\}|\$[-−]\$")
 _DIGIT = re.compile(f"[0-9{''.join(VULGAR)}]")
 
 

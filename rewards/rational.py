@@ -87,8 +87,9 @@ _NAMED = re.compile(
 )
 _AFTER = re.compile(
     r"\s*(?:\^\{?\s*(?:\\circ|\\degree)\s*\}?|\\degree|\\circ|\\?(?:text|mathrm|mbox|textbf|textrm)\s?\{([A-Za-z .]{0,40})\}"
-    r"|(?:(?<=[\d}])(?=[A-Za-z]{2})|(?<=\s))([A-Za-z]{1,12}(?: [A-Za-z]{1,12})?)\.?)\s*(?:\^\{?[23]\}?)?$"
+    r"|(?:(?<=[\d}])(?=[A-Za-z]{2})|(?<=\s))([A-Za-z]{1,12}(?: [A-Za-z]{1,12})?)\.?)\s*(?:\^\{?([23])\}?)?$"
 )
+_POWERS = {"square": "2", "squared": "2", "sq": "2", "cubic": "3", "cubed": "3", "cu": "3"}
 _DECIMAL = re.compile(rf"([+-]?)\s*({_UNSIGNED})")
 _SCIENTIFIC = re.compile(
     rf"([+-]?{_UNSIGNED})(?:[eE]([+-]?\d{{1,3}})|\s*(?:\\times|\\cdot|\*)\s*10\s*\^\s*(?:\{{\s*([+-]?\d{{1,3}})\s*\}}|(\d)(?!\d)))"
@@ -187,8 +188,14 @@ def without_unit(text: str) -> tuple[str, str, int]:
     words = words[1:] if scale > 1 else words
     if not before or any(word in _NOT_UNITS for word in words) or (bare and any(_unit(word) is None for word in words)):
         return text, "", 1
-    known = [unit for unit in map(_unit, words) if unit]
+    known = [unit + _power(words, after[3]) for unit in map(_unit, words) if unit]
     return before, known[-1] if known else "deg" if in_text is None and bare is None else "", scale
+
+
+def _power(words: list[str], written: str | None) -> str:
+    """`^2` of a unit in `square cm` or `cm^2`, `^3` of a cubic one."""
+    spoken = next((power for word, power in _POWERS.items() if word in words), None)
+    return f"^{written or spoken}" if written or spoken else ""
 
 
 def _unit(word: str) -> str | None:

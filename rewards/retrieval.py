@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from ..configs.errors import BadInput
 from .cases import Case
 from .core import reward
-from .text import after_thinking
+from .text import after_thinking, as_list
 
 _NUMBERING = re.compile(r"^[ \t]{0,8}(?:\d{1,4}[.)]|[-*•])[ \t]+", re.MULTILINE)
 _ROOM = 200
@@ -73,7 +73,7 @@ def recall_at_k(completion: str, relevant: Sequence[str], k: int = 10) -> float 
     Known ways of being gamed: order within the k places is free, and so is filling them with guesses: keep k near the number of
     relevant ids, or take `ndcg`.
     """
-    wanted = {str(name) for name in relevant}
+    wanted = {str(name) for name in as_list(relevant, "relevant")}
     return len(wanted.intersection(ranking(completion, k))) / len(wanted) if wanted else None
 
 
@@ -99,7 +99,9 @@ def ndcg(
     scikit-learn's `ndcg_score`.
     Known ways of being gamed: filling the places behind the sure ones with guesses costs nothing.
     """
-    worth = {str(name): float(gain) for name, gain in (gains or dict.fromkeys(relevant, 1.0)).items()}
+    worth = {
+        str(name): float(gain) for name, gain in (gains or dict.fromkeys(as_list(relevant, "relevant"), 1.0)).items()
+    }
     if wrong := next((name for name, gain in worth.items() if not 0 <= gain < math.inf), None):
         raise ValueError(f"the row's gain of '{wrong}' is {worth[wrong]}; it should be a finite number, 0 or more")
     found = _discounted([worth.get(name, 0.0) if name else 0.0 for name in ranking(completion, k)])

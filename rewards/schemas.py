@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 import difflib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -21,6 +21,10 @@ SLOW = frozenset({"pattern", "patternProperties", "$ref", "$dynamicRef", "$recur
 """Keywords with which a completion can make the check of a schema take long; so can the format `regex`."""
 UNCHECKED = frozenset({"contentEncoding", "contentMediaType", "contentSchema"})
 """What the standard calls an annotation: no validator checks it."""
+OPENAPI = {"nullable": "type: [..., null]", "discriminator": "oneOf with a const in each"}
+"""Keywords of OpenAPI's that JSON Schema does not have, and what it has for them."""
+NEEDS = {"then": "if", "else": "if", "minContains": "contains", "maxContains": "contains"}
+"""Keywords that say nothing without another one."""
 _LIBRARY = ("date", "email", "idn-email", "ipv4", "ipv6", "regex", "uuid")
 """Formats that jsonschema checks without further packages."""
 _NOTES = frozenset(
@@ -89,14 +93,15 @@ def validator(schema: Any) -> tuple[Any, bool]:
         cls.check_schema(schema)
     except SchemaError as error:
         raise ValueError(f"the row's schema is not valid at {error.json_path}: {error.message}") from None
-    slow = False
-    for path, part in _parts(schema, "$"):
+    slow, parts = False, list(_parts(schema, "$"))
+    for path, part in parts:
         _refuse(part, path, {*cls.VALIDATORS, *_NOTES, *UNCHECKED, "format"})
         slow |= bool(SLOW & part.keys()) or part.get("format") == "regex"
+    _check_references(schema, parts, REGISTRY, cls)
     checker = FormatChecker(formats=())
     checker.checkers = {name: FormatChecker.checkers[name] for name in _LIBRARY}
     checker.checkers |= {name: (_of_text(check), ()) for name, check in OWN.items()}
-    made = extend(cls, {"multipleOf": _multiple_of, "uniqueItems": _unique_items})
+    made = extend(cls, {"multipleOf": _multiple_of, "uniqueItems": _unique_items, "pattern": _pattern})
     # A registry of our own: without one, a $ref to an address would be fetched.
     return made(schema, registry=REGISTRY, format_checker=checker), slow
 
@@ -125,6 +130,10 @@ def _refuse(schema: dict[str, Any], path: str, known: set[str]) -> None:
     for keyword in schema:
         if keyword in UNCHECKED:
             raise BadInput(f"the row's schema has {keyword} at {path}, which no validator checks; take it out")
+        if keyword in OPENAPI:
+            raise BadInput(f"the row's schema has OpenAPI's {keyword} at {path}; JSON Schema says {OPENAPI[keyword]}")
+        if NEEDS.get(keyword, keyword) not in schema:
+            raise BadInput(f"the row's schema has {keyword} without {NEEDS[keyword]} at {path}, where it says nothing")
         # Other unknown keywords are somebody's own, which the standard allows.
         if keyword not in known and difflib.get_close_matches(keyword, known, n=1, cutoff=0.75):
             raise BadInput(f"the row's schema has an unknown keyword '{keyword}' at {path}{nearest(keyword, known)}")
@@ -134,6 +143,55 @@ def _refuse(schema: dict[str, Any], path: str, known: set[str]) -> None:
             f"the row's schema has format: {form} at {path}, which is not checked here{nearest(str(form), FORMATS)} (checked: "
             f"{', '.join(FORMATS)}); take it out, or write it as a pattern"
         )
+
+
+def _check_references(schema: Any, parts: Sequence[tuple[str, dict[str, Any]]], registry: Any, draft: Any) -> None:
+    """Raise ValueError where a `$ref` leads nowhere; no address is fetched."""
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import specification_with
+
+    if not isinstance(schema, dict) or any("$id" in part or "id" in part for path, part in parts if path != "$"):
+        return  # references in there begin elsewhere
+    root = specification_with(draft.META_SCHEMA["$schema"]).create_resource(schema)
+    resolver = registry.resolver_with_root(root)
+    for path, part in parts:
+        if isinstance(part.get("$ref"), str):
+            try:
+                resolver.lookup(part["$ref"])
+            except Unresolvable:
+                raise ValueError(
+                    f"the row's schema has the $ref {part['$ref']!r} at {path}, which leads nowhere (addresses are not "
+                    "fetched); put what it means under $defs"
+                ) from None
+
+
+def ecma(pattern: str) -> str:
+    r"""A pattern of JSON Schema's, which are ECMAScript's, for Python: `$` is the very end, `\d` and `\w` are ASCII."""
+    out, within, i = [], False, 0
+    plain = {"d": "0-9", "w": "A-Za-z0-9_"}
+    while i < len(pattern):
+        sign = pattern[i]
+        if sign == "\\" and i + 1 < len(pattern):
+            follows = pattern[i + 1]
+            if follows in plain:
+                out.append(plain[follows] if within else f"[{plain[follows]}]")
+            elif follows in "DW" and not within:
+                out.append(f"[^{plain[follows.lower()]}]")
+            else:
+                out.append(sign + follows)
+            i += 2
+            continue
+        within = within != (sign == ("]" if within else "["))
+        out.append(r"\Z" if sign == "$" and not within else sign)
+        i += 1
+    return "".join(out)
+
+
+def _pattern(_: Any, pattern: str, value: Any, schema: Any) -> Iterator[Any]:
+    from jsonschema.exceptions import ValidationError
+
+    if isinstance(value, str) and not re.search(ecma(pattern), value):
+        yield ValidationError("does not match")
 
 
 def _multiple_of(_: Any, step: Any, value: Any, schema: Any) -> Iterator[Any]:

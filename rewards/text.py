@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
 
 from ..configs.errors import BadInput, nearest
 from . import numbers
@@ -35,14 +35,31 @@ _WORDS = re.compile(
 )
 _DENIAL = re.compile(
     r"(?:\b(?:not|never|cannot|neither|nor|except)|n['’]t|\b(?:other|rather) than|\binstead of|\bfar from|\bnowhere near"
-    r"|\banything but|≠|\\neq?|\\not[ ]?=?)(?:[\s:*$`({]|\\\(|\b(?:equals?|equal to|be|been|to|exactly|simply|just|really"
-    r"|quite|the|an?|about|near|close|number|value|answer|is)\b){0,8}\Z",
+    r"|\banything but|\b(?:less|more|greater|fewer|smaller|larger|bigger|higher|lower) than|\bat (?:least|most)"
+    r"|≠|\\neq?|\\not[ ]?=?)(?:[\s:*$`({]|\\\(|\b(?:equals?|equal to|be|been|to|exactly|simply|just|really"
+    r"|quite|the|an?|about|near|close|number|value|answer|is|think|believe|say|claim|that|it|it['’]s|this)\b){0,8}\Z",
     re.IGNORECASE,
 )
-_TRIGGERS = ("no", "never", "n't", "n’t", "neither", "except", "than", "instead", "far", "but", "≠", "\\n")
+_TRIGGERS = (
+    "no",
+    "never",
+    "n't",
+    "n’t",
+    "neither",
+    "except",
+    "than",
+    "instead",
+    "far",
+    "but",
+    "≠",
+    "\\n",
+    "least",
+    "most",
+)
 """One of these is in whatever `_DENIAL` finds."""
 _DOUBT = re.compile(
-    r"(?:n['’]t|\b(?:not|never))\s(?:think|believe|say|mean|claim|sure|certain|true|the case)"
+    r"(?:(?:n['’]t|\b(?:not|never))\s(?:think|believe|say|mean|claim|sure|certain|true|the case)"
+    r"|\b(?:false|untrue|wrong|incorrect|worst|doubtful|doubt))"
     r"(?:\s(?:that|the|my|our|your|final|correct|right)){0,4}\s?\Z",
     re.IGNORECASE,
 )
@@ -51,6 +68,9 @@ _WRONG = re.compile(
     r"(?:answer|solution|right|correct)|[ ](?:wrong|incorrect|false))\b",
     re.IGNORECASE,
 )
+_MINUS = re.compile(r"\b(?:negative|minus)[ ]\Z", re.IGNORECASE)
+_DISPLAYS = (("$$", "$$"), ("\\[", "\\]"))
+_NUMBER_ALONE = re.compile(r"(?:\\text ?\{[-−]\}|\{,\}|\\[,!]|[-+−\d.,]){1,80}")
 _OFFERS = re.compile(r"[ ,;]*(?:[ ](?:or|and|and/or|maybe|perhaps|/)|,|;|)[ ]*", re.IGNORECASE)
 
 
@@ -79,6 +99,19 @@ def strip(text: str) -> str | None:
 def first_line(text: str) -> str | None:
     """The first line that is not blank."""
     return next((line.strip() for line in after_thinking(text).splitlines() if line.strip()), None)
+
+
+def as_list(values: object, column: str) -> list[Any]:
+    """The entries of a column or a setting that holds several.
+
+    Raises:
+        BadInput: it is one text, whose characters would be the entries, or no list at all.
+    """
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise BadInput(
+            f"'{column}' should be a list; it is {values!r:.80}: give it as a list (a table needs JSON or Parquet for that)"
+        )
+    return list(values)
 
 
 def last_number(text: str) -> str | None:
@@ -113,65 +146,116 @@ def boxed(text: str) -> str | None:
 
 def content_of_box(text: str, start: int) -> str | None:
     r"""What the braces hold that follow the `\boxed` or `\fbox` at `start`, up to `LONGEST_BOX` characters."""
+    return box(text, start)[0]
+
+
+def box(text: str, start: int) -> tuple[str | None, int]:
+    """The content of the box at `start`, and where the box ends."""
     opening = _OPENING.match(text, start)
     if opening is None:
-        return None
+        return None, start
     depth, begin = 1, opening.end()
     for brace in _BRACE.finditer(text, begin, begin + LONGEST_BOX):
         depth += {"{": 1, "}": -1}.get(brace[0], 0)
         if depth == 0:
-            return text[begin : brace.start()].strip() or None
-    return None
+            content = (
+                text[begin : brace.start()].strip().strip("~").removesuffix("\\").strip()
+            )  # `\\ ` and `~` are spaces
+            return content or None, brace.end()
+    return None, start
+
+
+def answer_tag(text: str) -> str | None:
+    """What the last `<answer>` holds that is closed; None where there is none."""
+    return _in_tag(after_thinking(text))
+
+
+def _in_tag(text: str) -> str | None:
+    end = text.rfind("</answer>")
+    start = text.rfind("<answer>", 0, end) if end >= 0 else -1
+    return text[start + len("<answer>") : end].strip() or None if start >= 0 else None
 
 
 def final_answer(text: str) -> str | None:
     r"""The one answer that a worked solution ends with: the last box and nothing else where there is a box.
+
+    A closed `<answer>` section is read alone.
 
     Without a box: what follows the last `####` or "answer is" on its line, or else the last line. Of a sentence, its last
     formula between dollar signs, or its last number; none where it offers several ("3 or 4"), and never one that is denied
     ("not 42", "42 is wrong").
     """
     text = after_thinking(text)
+    text = _in_tag(text) or text
     if any(box in text for box in BOXES):
         start = max(text.rfind(box) for box in BOXES)
-        return None if _denied(text, start) else content_of_box(text, start)
+        content, end = box(text, start)
+        if content is None or denied(text, start, end):
+            return None
+        return numbers.without_latex(content) if _NUMBER_ALONE.fullmatch(content) else content
     tail = text[-TAIL:].strip()
     anchors = list(_ANCHOR.finditer(tail))
     if anchors:
         after = tail[anchors[-1].end() :].strip()
-        doubted = _DOUBT.search(tail[max(0, anchors[-1].start() - NEAR) : anchors[-1].start()])
-        return _of_sentence(after.split("\n", 1)[0]) if after and not doubted else None
-    lines = tail.rsplit("\n", 1)
-    return _of_sentence(lines[-1]) if lines else None
+        return _of_sentence(_first_of(after)) if after and not doubted(tail, anchors[-1].start()) else None
+    return _of_sentence(_last_of(tail))
 
 
-def _denied(text: str, start: int) -> bool:
-    """Whether what stands right before `start` denies what follows."""
+def _last_of(text: str) -> str:
+    r"""The last line of `text`; what is between `$$`, `\[ \]` or fences that end it is one line."""
+    for opening, closing in (*_DISPLAYS, ("```", "```")):
+        if text.endswith(closing) and (start := text.rfind(opening, 0, -len(closing))) >= 0:
+            inside = text[start + len(opening) : -len(closing)].strip()
+            return f"${' '.join(inside.split())}$" if opening != "```" else inside.rsplit("\n", 1)[-1]
+    return text.rsplit("\n", 1)[-1]
+
+
+def denied(text: str, start: int, end: int) -> bool:
+    """Whether what comes right before `start` or right after `end` denies what is between them."""
     before = text[max(0, start - NEAR) : start].lower()
-    return any(word in before for word in _TRIGGERS) and _DENIAL.search(before) is not None
+    if any(word in before for word in _TRIGGERS) and _DENIAL.search(before) is not None:
+        return True
+    return _WRONG.match(text, end) is not None
+
+
+def doubted(text: str, start: int) -> bool:
+    """Whether what comes before "the answer is" at `start` takes it back: "I don't think", "it is false that", "the wrong"."""
+    return _DOUBT.search(text, max(0, start - NEAR), start) is not None
+
+
+def _first_of(text: str) -> str:
+    r"""The first line of `text`; what is between `$$`, `\[ \]` or fences that begin it is one line."""
+    for opening, closing in _DISPLAYS:
+        if text.startswith(opening) and closing in text[len(opening) :]:
+            inside = text[len(opening) : text.index(closing, len(opening))]
+            return f"${' '.join(inside.split())}$"
+    return text.split("\n", 1)[0]
 
 
 def _of_sentence(line: str) -> str | None:
-    line = line[-LONGEST_LINE:].strip().strip("*`").strip().rstrip(".").rstrip("*").strip()
+    line = numbers.without_latex(line[-LONGEST_LINE:]).strip().strip("*`").strip().rstrip(".").rstrip("*").strip()
     words = _WORDS.search(line) is not None
     line = numbers.spelled(line) if words else line
     for parts in (list(_FORMULA.finditer(line)), list(numbers.every(line)) if words else []):
         if not parts:
             continue
-        parts = [part for part in parts if not (_denied(line, part.start()) or _WRONG.match(line, part.end()))]
+        parts = [part for part in parts if not denied(line, part.start(), part.end())]
         if not parts:
             return None
         if len(parts) > 1 and _OFFERS.fullmatch(line[parts[-2].end() : parts[-1].start()]):
             return ", ".join(part[0].strip("$") for part in parts)  # several answers are handed on as several
         formula = next((group for group in parts[-1].groups() if group), None) if parts[-1].re is _FORMULA else None
         found = (formula or parts[-1][0]).strip()
+        if _MINUS.search(line, 0, parts[-1].start()) and not found.startswith("-"):
+            found = f"-{found}"
         percent = line[parts[-1].end() :].lstrip().startswith(("%", "\\%"))
         return found + "%" if percent and not found.endswith("%") else found or None
     return line or None
 
 
 EXTRACTORS: dict[str, Callable[[str], str | None]] = {
-    function.__name__: function for function in (strip, first_line, last_number, hash_answer, boxed, final_answer)
+    function.__name__: function
+    for function in (strip, first_line, last_number, hash_answer, boxed, answer_tag, final_answer)
 }
 
 

@@ -7,6 +7,7 @@ nothing in it is defended. Standard library only.
 from __future__ import annotations
 
 import atexit
+import builtins
 import contextlib
 import io
 import itertools
@@ -109,6 +110,7 @@ def program(source: str) -> int:
 
 
 def _run(source: str, name: str) -> types.ModuleType:
+    vars(builtins).update(exit=sys.exit, quit=sys.exit)  # as `site` has them, which is not loaded here
     random.seed(0)  # the same completion earns the same verdict
     module = types.ModuleType(name)
     sys.modules[name] = module  # dataclasses and pickles look for it

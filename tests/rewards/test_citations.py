@@ -126,6 +126,13 @@ def test_a_row_that_does_not_say_whether_is_unscorable(answerable):
     assert isinstance(earns(refusal, "unanswerable", answerable=answerable), Failure)
 
 
+def test_a_text_is_no_list_of_entries():
+    with pytest.raises(BadInput, match="'refusals' should be a list"):
+        refusal.function("t", False, refusals="I don't know")
+    with pytest.raises(BadInput, match="'required' should be a list"):
+        coverage.function("x", SOURCES, "12")
+
+
 HOSTILE = {
     "marks": '"' * 130_000, "brackets": "[" * 130_000, "opened": '"a' * 65_000, "cited": '"a b c" [a] ' * 10_000,
     "different": "".join(f'"w{i} x y" [a]' for i in range(9_000)), "spaces": '"a b c"' + " " * 130_000 + "[a]",

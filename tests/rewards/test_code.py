@@ -35,6 +35,12 @@ COMPLETIONS = {
     "a longer fence around a fence": ("````\n'''\n```\n'''\n````", "'''\n```\n'''\n"),
     "thinking that does not end": ("<think>```\na\n```", ""),
     "indented in a list": ("1.\n   ```python\na\n   ```", "a\n"),
+    "indented with its lines": ("1.\n   ```python\n   if a:\n     b\n   ```", "if a:\n  b\n"),
+    "tildes": ("~~~python\na\n~~~", "a\n"),
+    "what it prints after it": ("```python\na\n```\nIt prints\n```text\n4\n```", "a\n"),
+    "a shell after it": ("```py\na\n```\n```bash\npython a.py\n```", "a\n"),
+    "another language alone": ("```text\na\n```", "a\n"),
+    "a byte-order mark": ("\ufeffa = 1\n", "a = 1\n"),
 }
 
 
@@ -116,6 +122,18 @@ BAD = {
     "a test that asks nothing": ({"test": "def check(candidate): pass", "entry_point": "f"}, "asks nothing"),
     "a test that is not Python": ({"test": "def check(", "entry_point": "f"}, "'test'.*SyntaxError"),
     "a test that needs what is not there": ({"test": "import numpy\nassert f() == 1", "entry_point": "f"}, "numpy"),
+    "no time": ({**DOUBLE, "time_limit": 0}, "time_limit is 0; it should be a number above 0"),
+    "a time that is none": ({**DOUBLE, "time_limit": float("nan")}, "time_limit is nan"),
+    "no memory": ({**DOUBLE, "memory_limit": -5}, "memory_limit is -5"),
+    "a misspelt key": ({"tests": [{"call": [1], "expect": 1.0, "tolerence": 0.1}], "entry_point": "f"}, "'tolerance'"),
+    "a tolerance of everything": (
+        {"tests": [{"call": [1], "expect": 1.0, "tolerance": float("inf")}], "entry_point": "f"}, "tolerance is inf"),
+    "a tolerance that is true": (
+        {"tests": [{"call": [1], "expect": 1.0, "tolerance": True}], "entry_point": "f"}, "tolerance is True"),
+    "arguments that are a text": ({"tests": [{"call": "1", "expect": 1}], "entry_point": "f"}, "test 1: call is '1'"),
+    "arguments by name": ({"tests": [{"call": {"n": 1}, "expect": 1}], "entry_point": "f"}, "a list of arguments"),
+    "an input that is a list": ({"tests": [{"input": ["1"], "output": "1"}]}, "test 1: input is"),
+    "an output that is true": ({"tests": [{"input": "1", "output": True}]}, "output is True"),
     "a test that passes a function": ({"test": "assert f(lambda: 1) == 1", "entry_point": "f"}, "can't be sent"),
 }  # fmt: skip
 

@@ -88,6 +88,13 @@ def test_a_gain_that_is_none_is_unscorable(gain):
     assert isinstance(earns(ndcg, "a", gains={"a": gain, "b": 1}), Failure)
 
 
+@pytest.mark.parametrize("judge", REWARDS.values(), ids=REWARDS)
+@pytest.mark.parametrize("relevant", ["12", '["d1"]', 12, {"d1": 1}], ids=str)
+def test_a_text_is_no_list_of_ids(judge, relevant):
+    with pytest.raises(BadInput, match="'relevant' should be a list"):
+        earns(judge, "d1", relevant=relevant)
+
+
 HOSTILE = {
     "brackets": "[" * 130_000, "commas": "," * 130_000, "a list": json.dumps(["x"] * 40_000), "one word": "x" * 130_000,
     "blank": " \n" * 65_000, "numbering": "1. " * 40_000, "bullets": "- \n" * 40_000, "objects": '[{"id": "d1"}]',

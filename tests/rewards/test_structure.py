@@ -176,6 +176,9 @@ CHECKED = [  # schema, document, whether it is valid
     ({"uniqueItems": True}, "[1, true, 0, false]", 1),
     ({"uniqueItems": True}, '[{"a": 1, "b": [2]}, {"b": [2.0], "a": 1}]', 0), ({"const": 1}, "true", 0),
     ({"enum": [True]}, "1", 0),
+    ({"pattern": "^a$"}, '"a\\n"', 0), ({"pattern": r"^\d+$"}, '"\u0663"', 0), ({"pattern": r"^[\d$]+$"}, '"3$"', 1),
+    ({"pattern": r"\$$"}, '"a$"', 1), ({"pattern": r"^[^\w]\D$"}, '"-x"', 1),
+    ({"$ref": "#/$defs/x", "$defs": {"x": {"type": "string"}}}, '"a"', 1),
     ({"type": "string", "pattern": "a"}, '"\\ud800"', 0), ({"x-order": 3, "title": "a"}, "1", 1),
 ]  # fmt: skip
 
@@ -191,6 +194,8 @@ REFUSED = {
     "'requird' at $.properties.a; did you mean 'required'": {"properties": {"a": {"requird": ["b"]}}},
     "'tipe' at $; did you mean 'type'": {"tipe": "string"}, "contentEncoding at": {"contentEncoding": "base64"},
     "a draft that is not known here": {"$schema": "http://nowhere/schema"},
+    "OpenAPI's nullable at $.items": {"items": {"type": "string", "nullable": True}},
+    "then without if": {"then": {"type": "string"}}, "maxContains without contains": {"maxContains": 1},
 }  # fmt: skip
 
 

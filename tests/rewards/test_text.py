@@ -30,6 +30,16 @@ CASES = [
     ("boxed", r"\boxed{1", None),
     ("boxed", r"\boxed{}", None),
     ("boxed", "42", None),
+    ("answer_tag", "so <answer> a cat </answer>.", "a cat"),
+    ("answer_tag", "<answer>1</answer><answer>2</answer> <answer>3", "2"),
+    ("answer_tag", "<think><answer>1</answer></think>a cat", None),
+    ("answer_tag", "a cat</answer>", None),
+    ("final_answer", "<answer>The answer is 42.</answer> or 43", "42"),
+    ("final_answer", "The answer is:\n$$\n42\n$$", "42"),
+    ("final_answer", "So\n\\[\nx = 7\n\\]", "x = 7"),
+    ("final_answer", "So\n```\n42\n```", "42"),
+    ("final_answer", r"\boxed{42\ }", "42"),
+    ("final_answer", "The answer is minus 5.", "-5"),
 ]
 
 
