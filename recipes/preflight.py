@@ -17,7 +17,7 @@ from ..trainers.engines import check_engine
 from ..trainers.models import nano_options
 from ..trainers.ppo_config import NOT_SHARDED
 from ..trainers.rolling import context_length
-from .prompt_checks import check_prompts, check_tokenizer, check_tools
+from .prompt_checks import check_prompts, check_template, check_tokenizer, check_tools
 
 
 @dataclass
@@ -147,6 +147,7 @@ def check_model(config: RunConfig, args: Any, job: Job, model: Any, chat: Chat) 
     room = 1 if tools_of(job.env) else args.max_completion_length
     try:
         check_tokenizer(chat, vocabulary, name)
+        check_template(chat, name)
         check_tools(chat, job.env, config.limits(job.env), name)
         return check_prompts(chat, job.env, job.splits, room, context, vocabulary)
     except BadInput as error:

@@ -44,6 +44,21 @@ def check_tokenizer(chat: Chat, vocabulary: int | None, name: str) -> None:
             )
 
 
+def check_template(chat: Chat, name: str) -> None:
+    """The arguments of the chat template have an effect.
+
+    Raises:
+        BadInput: it never looks at one, or one is `true` or `false` as a text, which counts as true either way.
+    """
+    for key in chat.unread_arguments():
+        raise BadInput(
+            f"chat_template_kwargs: the chat template of {name} never looks at '{key}'; remove it, or correct its name"
+        )
+    for key, value in chat.template_kwargs.items():
+        if isinstance(value, str) and value.lower() in ("true", "false"):
+            raise BadInput(f"chat_template_kwargs: {key} is the text {value!r}; write it without quotes")
+
+
 def check_tools(chat: Chat, env: Environment, limits: Limits, name: str) -> None:
     """The template shows the tools and what they reply, and the calls can be read.
 

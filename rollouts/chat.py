@@ -146,6 +146,10 @@ class Chat:
             read["content"] = f"<think>\n{thought}\n</think>\n\n{read['content']}"
         return read
 
+    def unread_arguments(self) -> list[str]:
+        """The names among `template_kwargs` that the chat template never looks at."""
+        return self._template.unread()
+
     def opened(self, prefix_ids: Sequence[int], before: Sequence[dict[str, Any]] = ()) -> str:
         """The thought in whose midst a completion begins, from its `<think>` on; nothing where none is open."""
         if before and before[-1]["role"] == "assistant" and (thought := open_thought(str(before[-1]["content"]))):

@@ -14,7 +14,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from jinja2 import Environment, meta, nodes
 from jinja2.exceptions import TemplateError
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 
 from ..configs.errors import BadInput
 
@@ -24,12 +27,32 @@ _CLOSED = "</think>"
 _INSTRUCTIONS = ("system", "developer")
 
 
+class _Generation(Extension):
+    """The tag of transformers' that marks what an assistant wrote."""
+
+    tags = {"generation"}  # as jinja2 declares it
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return list(parser.parse_statements(("name:endgeneration",), drop_needle=True))
+
+
 class Template:
     """The chat template of a tokenizer; `kwargs` are handed to it."""
 
     def __init__(self, tokenizer: Any, kwargs: Mapping[str, Any]) -> None:
         self._tokenizer, self._kwargs = tokenizer, dict(kwargs)
         self._ways: dict[Any, Way] = {}
+
+    def unread(self) -> list[str]:
+        """Those of its arguments that the template never looks at; none where its text can't be analysed."""
+        environment = Environment(extensions=["jinja2.ext.loopcontrols"])
+        environment.add_extension(_Generation)
+        try:
+            read = meta.find_undeclared_variables(environment.parse(str(self._tokenizer.chat_template)))
+        except TemplateError:
+            return []
+        return [name for name in self._kwargs if name not in read]
 
     def render(self, messages: Messages, schemas: Sequence[Any] = (), generation: bool = True) -> str:
         """The prompt, with the head of the next answer where `generation`.

@@ -34,6 +34,11 @@ CASES = {
     "a long prompt in validation": (nothing, "validation", {}, ["validation row", "tokens", "context of 64"]),
     "a long held-out prompt": (nothing, "heldout", {}, ["heldout row", "tokens", "context of 64", "shorten one"]),
     "a long completion": (nothing, None, {"max_completion_length": 62}, ["train row", "62 for the completion"]),
+    "a misspelt argument of the template": (
+        nothing, None, {"chat_template_kwargs": {"enable_thinkin": False}}, ["never looks at 'enable_thinkin'"]),
+    "an argument in quotes": (
+        partial(with_a_template, "{% if thinks %}-{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}"), None,
+        {"chat_template_kwargs": {"thinks": "false"}}, ["thinks is the text 'false'", "without quotes"]),
     "a template that shortens a text": (
         partial(with_a_template, SHORTENS), None, {}, ["train row", "chat template", "role user"]),
 }  # fmt: skip
