@@ -41,6 +41,7 @@ _BECAUSE = re.compile(r"\b(?:because|since|as|for)\b", re.IGNORECASE)
 _IS_RIGHT = re.compile(
     r"\sis\s(?:the\s)?(?:correct|right)(?:\s(?:one|answer|choice|option))?[.!]{0,3}\Z", re.IGNORECASE
 )
+_NEXT_SENTENCE = re.compile(r"\.\s(?!\s?(?:or|and|maybe|perhaps|no|wait|actually)\b)", re.IGNORECASE)
 _RAISED = re.compile("[⁰¹²³⁴-⁹]+")
 _DOLLARS = re.compile(r"\$([^$]*)\$")
 
@@ -126,7 +127,7 @@ def statements(completion: str) -> list[list[str]]:
 def _readings(text: str) -> list[str]:
     """What follows "the answer is": its line, up to the end of a sentence, up to a reason or to what it is not."""
     line = text.lstrip(" \t\n*_`").split("\n", 1)[0]
-    sentence = re.split(r"\.\s", line, maxsplit=1)[0]
+    sentence = _NEXT_SENTENCE.split(line, maxsplit=1)[0]
     return list(dict.fromkeys([line, sentence, _without_reason(sentence)]))
 
 
@@ -191,11 +192,6 @@ CASES = {
                 "It is false that the answer is B", "The wrong answer is B", "The incorrect choice is B",
                 "The worst option is B",
             ],
-        ),
-        Case(
-            {"answer": "B", "choices": ["10²", "One step for man, as it were", "102", "$5", "5"]},
-            right=["The answer is One step for man, as it were.", "The answer is B) One step for man, as it were"],
-            wrong=["102", "10²", "$5", "5"],
         ),
         Case({"answer": "a", "choices": ["$\\frac{1}{2}$", "2"]}, right=["A", r"\boxed{\frac{1}{2}}"], wrong=["B", "2", "1"]),
     ]

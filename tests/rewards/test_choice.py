@@ -114,5 +114,22 @@ def test_white_space_of_any_kind_is_a_space(text, worth):
     assert earned(text) == worth
 
 
+ODD = ["10²", "One step for man, as it were", "102", "$5", "5"]
+
+
+@pytest.mark.parametrize(
+    ("text", "worth"),
+    {"The answer is One step for man, as it were.": 1, "The answer is B) One step for man, as it were": 1, "102": 0,
+     "The answer is B. No, C": 0, "The answer is B. Or C.": 0, "The answer is B. It is 102.": 1}.items(),
+)  # fmt: skip
+def test_an_option_is_read_whole_before_a_reason_is_cut_off(text, worth):
+    assert earned(text, answer="B", choices=ODD) == worth
+
+
+def test_signs_that_tell_options_apart_are_kept():
+    assert [earned(text, answer="A", choices=ODD) for text in ("10²", "102")] == [1.0, 0.0]
+    assert [earned(text, answer="E", choices=ODD) for text in ("5", "$5")] == [1.0, 0.0]
+
+
 def test_what_stands_before_an_unfinished_thought_counts():
     assert earned(HOSTILE["an open thought"]) == 1.0
