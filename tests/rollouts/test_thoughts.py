@@ -1,5 +1,7 @@
 """A thought is read alike with tools and without, opened by the template or by the policy; a prefill is continued."""
 
+import math
+import time
 from importlib.resources import files
 
 import pytest
@@ -52,6 +54,38 @@ def test_a_prompt_that_ends_in_an_assistants_message_is_continued(template, tool
 
     assert chat.tokenizer.decode(ids).endswith("The answer is "), "its white space too"
     assert chat.message(chat.ids("42."), ids, tools, messages)["content"] == "42.", "only what was generated"
+
+
+UNITS = ["<tool_call>", "<tool_call></tool_call>", "{", " ", "<think>", '<tool_call>\n{"name": ', "<function=x>", "a"]
+
+
+@pytest.mark.parametrize("template", ["nemotron_3_nano", "qwen3", "qwen3_5_think", "glm4moe", "llama3_1", "gptoss"])
+def test_a_completion_is_read_in_time_that_grows_as_its_length_does(template):
+    chat = chat_with(template)
+    before = chat.prompt_ids([USER], (count,))
+    for unit in UNITS:
+        ids = chat.ids(unit * (24_000 // len(unit)))
+
+        def seconds(part, ids=ids):
+            best = math.inf
+            for _ in range(3):
+                began = time.thread_time()
+                chat.message(ids[: len(ids) // part], before, (count,), [USER])
+                best = min(best, time.thread_time() - began)
+            return best
+
+        assert seconds(1) < max(8 * seconds(4), 0.08), unit
+
+
+def test_a_thought_that_the_template_opens_is_found_by_templates_that_look_for_its_end():
+    chat = chat_with("nemotron_3_nano")
+    before = chat.prompt_ids([USER], (count,))
+    call = "<tool_call>\n<function=count>\n<parameter=thing>\nsun\n</parameter>\n</function>\n</tool_call>"
+    read = chat.message(chat.ids(f"hm\n</think>\n{call}"), before, (count,), [USER])
+
+    assert read["content"].startswith("<think>\nhm")
+    assert read["tool_calls"][0]["function"]["arguments"] == {"thing": "sun"}
+    assert chat.message([], before, (count,), [USER])["content"].strip() in ("", "<think>")
 
 
 class Rows(Generated):
