@@ -24,7 +24,7 @@ from typing import Any
 from ..configs.errors import BadInput, nearest
 from ..rewards.cases import Case
 from ..rewards.core import reward
-from ..rewards.text import extractor
+from ..rewards.text import WRITTEN, extractor
 from .core import Row, Splitter, check_split
 
 PRELOAD = ("reasoning_gym",)
@@ -107,8 +107,7 @@ class ReasoningGym(Splitter):
         Raises:
             KeyError: the task has many answers and gives none.
         """
-        written = {"hash_answer": "#### {}", "boxed": "\\boxed{{{}}}"}
-        return written.get(self.extraction, "{}").format(row["answer"])
+        return WRITTEN.get(self.extraction, "{}").format(row["answer"])
 
     @classmethod
     def variants(cls) -> Iterator[dict[str, Any]]:

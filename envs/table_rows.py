@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ..configs.errors import BadInput, nearest
 from ..rewards.call import BATCHED, GROUPED, PROVIDED
-from ..rewards.text import extractor
+from ..rewards.text import WRITTEN, extractor
 from .cells import Template, document, empty, exactly
 from .core import Row, check_disjoint, deal, digest, prompt_text
 from .repeats import FILLED_IN, Repeats, hidden_notices
@@ -28,9 +28,6 @@ FILLED = frozenset({*OWN, *PROVIDED, *GROUPED, *BATCHED, "image", "images"})
 """Names of arguments that a column can't reach: the row or the rollout has something else under them."""
 SIGNS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 """What else separates columns, seen where a table has one column alone."""
-
-_WRITTEN = {"hash_answer": "#### {}", "boxed": "\\boxed{{{}}}"}
-"""extraction -> how an answer is written for it; the others read the answer as it is."""
 
 
 class Layout(NamedTuple):
@@ -234,7 +231,7 @@ def full_marks(row: Row, extraction: str) -> str:
         return solution
     if _several(answer):
         answer = answer[0]
-    return _WRITTEN.get(extraction, "{}").format(document(answer).strip())
+    return WRITTEN.get(extraction, "{}").format(document(answer).strip())
 
 
 def prompt_template(prompt: str) -> Template:

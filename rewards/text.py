@@ -257,6 +257,8 @@ EXTRACTORS: dict[str, Callable[[str], str | None]] = {
     function.__name__: function
     for function in (strip, first_line, last_number, hash_answer, boxed, answer_tag, final_answer)
 }
+WRITTEN = {"hash_answer": "#### {}", "boxed": "\\boxed{{{}}}", "answer_tag": "<answer>{}</answer>"}
+"""extraction -> how an answer is written so that it is read; where none is named, as it is."""
 
 
 def extractor(name: str) -> Callable[[str], str | None]:

@@ -53,6 +53,14 @@ def paid(completion: str) -> float:
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_nohup():
+    """What ignores SIGHUP passes that on, and goes on without its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def gone(processes, seconds=2.0):
     """Seconds until none of them runs any more; what is left of them where that takes longer than allowed is named."""
     began = time.monotonic()
