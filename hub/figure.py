@@ -12,7 +12,8 @@ from typing import Any
 
 from ..configs.errors import BadInput
 from ..configs.files import content_hash
-from ..evals.measurement import COMPARED, adapter_files, differing
+from ..evals.comparison import compare
+from ..evals.measurement import COMPARED, adapter_files, differing, plain, side_path
 from ..rollouts.record import record_files
 
 STEMS = ("heldout-before", "heldout-after")
@@ -28,7 +29,7 @@ def check_figure(folder: Path, run: Mapping[str, Any], heldout: Mapping[str, Any
 
     Raises:
         BadInput: it does not say what it measured; or rewards, environment, files, sampling, base or adapter of the run, or
-            the records that it was made of, are others.
+            the records that it was made of, are others; or it is not the figure that the records give.
     """
     try:
         measure, sides, records = heldout["measure"], heldout["candidates"], heldout["records"]
@@ -46,6 +47,9 @@ def check_figure(folder: Path, run: Mapping[str, Any], heldout: Mapping[str, Any
     kept = {file.name: content_hash(file) for stem in STEMS for file in record_files(folder / "records", stem)}
     if kept and records and kept != records:
         reasons.append("records")
+    if not reasons and all(side_path(folder / "records", stem).is_file() for stem in STEMS):
+        made = plain(compare(folder / "records", *STEMS).as_dict())
+        reasons += [f"{part} is not what the records give" for part in differing(heldout, made)]
     if reasons:
         parts = ", ".join(dict.fromkeys(reasons))
         raise BadInput(

@@ -261,7 +261,14 @@ def other_reward(run):
     (run / "run.json").write_text(json.dumps(facts))
 
 
+def written_in(run):
+    path = run / "results.json"
+    heldout = json.loads(path.read_text())["heldout"]
+    path.write_text(json.dumps({"heldout": {**heldout, "difference": 0.9}}))
+
+
 NOT_STATED = {
+    "a number written in by hand": (written_in, "difference"),
     "another adapter": (another_adapter, "adapter.adapter_model.safetensors"),
     "another scale of the adapter": (another_scale, "adapter.adapter_config.json"),
     "results of another run": (other_results, "adapter.adapter_model.safetensors"),
