@@ -122,6 +122,19 @@ def truncated(target: Target) -> Iterator[Attempt]:
                     yield Attempt("truncated", kind, part, Expect.CHANCE, 0.99)
 
 
+def near(target: Target) -> Iterator[Attempt]:
+    """A number close to the right one in how it is written and far from it in size; and the right answer with a full stop."""
+    for text in target.right[:1]:
+        if re.fullmatch(r"-?\d{1,15}(\.\d{1,15})?", text) and float(text):
+            backwards = text.removeprefix("-")[::-1].lstrip("0")
+            yield Attempt("near", "the other sign", text[1:] if text[0] == "-" else f"-{text}", Expect.CHANCE, 0.99)
+            yield Attempt("near", "a digit more", f"{text}7", Expect.CHANCE, 0.99)
+            if "." not in text and abs(int(backwards) - abs(int(text))) > abs(int(text)) // 4:
+                yield Attempt("near", "its digits backwards", backwards, Expect.CHANCE, 0.99)
+        if re.fullmatch(r"[\w\-]{1,40}", text):
+            yield Attempt("near", "right, with a full stop", f"{text}.", Expect.SAFE)
+
+
 def dump(target: Target) -> Iterator[Attempt]:
     """Every answer at once, the right one neither first nor last."""
     other = [text for text in target.options if not any(same(text, right) for right in target.right)]
@@ -224,8 +237,8 @@ Attack = Callable[[Target], Iterator[Attempt]]
 ATTACKS: dict[str, Attack] = {
     attack.__name__: attack
     for attack in (
-        gold, wrong, conflict, noop, constants, others, truncated, dump, hedge, repeat, padding, echo, thought, malformed, digits,
-        *attacks_on_statements.ATTACKS, *attacks_on_documents.ATTACKS, time, giant,
+        gold, wrong, conflict, noop, constants, others, truncated, near, dump, hedge, repeat, padding, echo, thought, malformed,
+        digits, *attacks_on_statements.ATTACKS, *attacks_on_documents.ATTACKS, time, giant,
     )
 }  # fmt: skip
 """name -> attack, in the order of the report."""
@@ -236,6 +249,7 @@ NEEDS = {
     "conflict": "two tasks with the same prompt and other right answers",
     "others": "other tasks with another answer of the same form",
     "truncated": "right answers that are short plain texts",
+    "near": "right answers that are numbers or single words",
     "dump": "a right answer and others to put around it",
     "hedge": "a right answer and another of its form",
     "repeat": "answers to repeat",

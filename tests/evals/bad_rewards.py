@@ -260,6 +260,24 @@ def good_document(completion: str, answer: str) -> float:
 
 
 @reward
+def begins_with_it(completion: str, answer: str) -> float:
+    """Anything that begins with the answer."""
+    return float(completion.startswith(answer))
+
+
+@reward
+def size_alone(completion: str, answer: str) -> float:
+    """The sign is forgotten."""
+    return float(strip(completion) is not None and strip(completion).lstrip("-") == answer)
+
+
+@reward
+def likes_full_stops(completion: str, answer: str) -> float:
+    """A form that is worth three answers."""
+    return 3.0 if completion == f"{answer}." else float(strip(completion) == answer)
+
+
+@reward
 def good(completion: str, answer: str) -> float:
     """Nothing but the answer."""
     return float(strip(completion) == answer)

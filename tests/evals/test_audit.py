@@ -55,6 +55,9 @@ CAUGHT = {
     "echo": {"echo"},
     "no_no": {"padding"},
     "recursive": {"exceptions"},
+    "begins_with_it": {"near"},
+    "size_alone": {"near"},
+    "likes_full_stops": {"near"},
 }
 BY_CASES = {
     "hidden_exception": {"gold"},
