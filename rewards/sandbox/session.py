@@ -115,6 +115,8 @@ class Session:
             raise TimeoutError
 
     def _more(self, size: int) -> bytes:
+        if time.monotonic() > self.deadline:  # one who always has another byte ready is never waited for
+            raise TimeoutError
         if (part := wire.soon(self.end, size)) is not None:
             return part
         self._wait(select.POLLIN)

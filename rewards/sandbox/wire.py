@@ -33,8 +33,8 @@ __all__ = [
 ]
 
 MOST_BYTES = 4 << 20
-AHEAD, _TURNS = 1 << 16, 20
-"""Bytes read at once, and how often a processor is offered to others before this process sleeps."""
+AHEAD, _TURNS, _AWAKE = 1 << 16, 20, 0.0005
+"""Bytes read at once, how often a processor is offered to others before this process sleeps, and for how many seconds."""
 _BYTES_A_UNIT = 8
 _LENGTH = struct.Struct("!I")
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
@@ -109,10 +109,16 @@ class Reader:
 def soon(end: socket.socket, size: int) -> bytes | None:
     """What came of a message by now or in some microseconds, sooner than a process could fall asleep and be woken; None
     where nothing did. At least `size` bytes are missing.
+
+    On a busy machine others keep the processor that they are offered for milliseconds each time, and one who sleeps is
+    served sooner: there the first offer is the last.
     """
+    until = time.monotonic() + _AWAKE
     for _ in range(_TURNS):
         with contextlib.suppress(BlockingIOError):
             return end.recv(max(size, AHEAD), socket.MSG_DONTWAIT)
+        if time.monotonic() > until:
+            break
         os.sched_yield()
     return None
 

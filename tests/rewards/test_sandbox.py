@@ -109,6 +109,18 @@ def test_answers_that_came_before_the_solver_went_are_still_there():
             session.take(asked)
 
 
+def test_an_answer_that_lies_ready_is_too_late_too():
+    """Else a solver that always has another byte ready, or a judge that always has another question, has no deadline."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        session = Session(ours, 0)
+        asked = session.question("global", "f", [1])
+        wire.send(theirs, [asked.nonce, "value", wire.pack(6)])
+
+        with pytest.raises(Ended, match="time"):
+            session.take(asked)
+
+
 def test_a_function_in_place_and_large_arguments(box):
     numbers = list(range(50_000))
     (reply,) = box.calls("def f(items): items.reverse()", "f", [[numbers]], in_place=True)
