@@ -87,7 +87,16 @@ def check_gold(reward: Reward, env: Environment, rows: list[Row], config: RunCon
     if not items:
         return
     with Executor([reward], logs=False) as executor:
-        values = executor.score(items).of_reward(reward.name)
+        try:
+            values = executor.score(items).of_reward(reward.name)
+        except BadInput:
+            for row, item in zip(known, items, strict=True):  # which of them?
+                try:
+                    executor.score([item])
+                except BadInput as error:
+                    raise BadInput(f"{config.path}: reward '{reward.name}', train row {row.get('index', 0)} (item {row['item']}): "
+                                   f"{error}") from None  # fmt: skip
+            raise
     for row, value in zip(known, values, strict=True):
         if isinstance(value, Failure):
             raise BadInput(

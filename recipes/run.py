@@ -40,7 +40,7 @@ from ..trainers.models import base_checksum, build_embedded, load_base, restore_
 from ..trainers.origin import origin
 from ..trainers.rolling import Rolling, context_length
 from ..trainers.run_folder import RunFolder, now, run_facts
-from ..trainers.trackers import trackers_of
+from ..trainers.trackers import close_trackers, trackers_of
 from .preflight import Job, check_model, prepare
 
 
@@ -161,6 +161,7 @@ def _fit(config: RunConfig, job: Job, trainer: Any, folder: RunFolder, checkpoin
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         signals.restore()
+        close_trackers(trainer)
         trainer.close_engine()
     seconds = time.monotonic() - began
     if signals.stopped and trainer.state.global_step < trainer.state.max_steps:

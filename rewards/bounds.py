@@ -43,6 +43,7 @@ _FOREIGN = re.compile(
 )
 WORDS = re.compile(r"\\(?:text|mathrm|mbox|textbf|textit|operatorname)\s*\{[^{}]*\}")
 _POWER = re.compile(r"(\d+)\s*\^\s*(?:\{\s*-?(\d+)\s*\}|(\d))")
+_HIDDEN = re.compile(r"\\[hv]?phantom(?![A-Za-z])")
 _BINOMIAL = re.compile(r"\\[dt]?binom\s*\{\s*(\d{1,9}|[a-z])\s*\}\s*\{\s*(\d{1,9}|[a-z])\s*\}")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 
@@ -59,6 +60,8 @@ def refused(text: str) -> str | None:
         return "holds letters that are not mathematics"
     if _FOREIGN.search(text):
         return "defines or loads something"
+    if _HIDDEN.search(text):
+        return "hides what it holds"
     if (reason := _nested(bare)) is not None:
         return reason
     for what, pattern, most in COUNTS:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from ..configs.errors import BadInput
 from .cases import Case
 from .core import reward
-from .text import BOXES, TAIL, after_thinking, answer_tag, box, denied, doubted
+from .text import BOXES, TAIL, answer_part, box, denied, doubted
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 STATEMENTS = 64
@@ -64,7 +64,8 @@ def read_options(answer: str, choices: Sequence[str] | Mapping[str, object]) -> 
         raise BadInput(f"the column 'choices' should be a list of 2 to {len(LETTERS)} texts; it is {choices!r:.80}")
     texts = tuple(_plain(str(text)) for text in choices)
     if len(set(texts)) < len(texts) or "" in texts:
-        raise BadInput(f"the column 'choices' holds two options that are alike, or an empty one: {choices!r:.200}")
+        raise BadInput(f"the column 'choices' holds two options that are alike when case, spaces and signs around them do "
+                       f"not count, or an empty one: {choices!r:.200}; leave the row out or make them differ")  # fmt: skip
     letter = str(answer).strip().strip("().").upper()
     right = LETTERS.find(letter) if len(letter) == 1 else -1
     if not 0 <= right < len(texts):
@@ -77,7 +78,8 @@ def read_options(answer: str, choices: Sequence[str] | Mapping[str, object]) -> 
 def choice(completion: str, gold: Options) -> float:
     r"""1 where the completion ends in the row's option: its letter (`B`, `(b)`, `B. Rome`, `\boxed{B}`) or its text; else 0.
 
-    `answer` is the letter, `choices` the list of texts. A letter with the text of another option earns nothing.
+    `answer` is the letter, `choices` the list of texts. A letter with the text of another option earns nothing. An explanation
+    belongs before the answer: behind it, it is paid only after "the answer is B" (`B. Rome is the capital.` names no option).
 
     Source: letters as in MMLU (https://arxiv.org/abs/2009.03300), read from free text; that all statements have to agree is ours.
 
@@ -100,8 +102,7 @@ def statements(completion: str) -> list[list[str]]:
     wrong") is empty. Without box or phrase, the last line is always among them. More than `STATEMENTS` of a kind are none.
     Linear in the text.
     """
-    text = after_thinking(completion).strip()
-    text = answer_tag(text) or text
+    text = answer_part(completion).strip()
     if any(box in text for box in BOXES):
         places = [found.start() for found, _ in zip(_BOX.finditer(text), range(STATEMENTS + 1), strict=False)]
         # An empty box names the form ("I will answer in \\boxed{}") and states nothing, unless it is all there is.
@@ -125,7 +126,7 @@ def statements(completion: str) -> list[list[str]]:
 
 
 def _readings(text: str) -> list[str]:
-    """What follows "the answer is": its line, up to the end of a sentence, up to a reason or to what it is not."""
+    """What follows "the answer is", read in three ways: its whole line, its first sentence, that sentence up to a reason."""
     line = text.lstrip(" \t\n*_`").split("\n", 1)[0]
     sentence = _NEXT_SENTENCE.split(line, maxsplit=1)[0]
     return list(dict.fromkeys([line, sentence, _without_reason(sentence)]))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from ..configs.errors import BadInput
 from .cases import Case
 from .core import reward
-from .text import after_thinking
+from .text import after_thinking, visible
 
 _NAME = re.compile(r"[A-Za-z][\w.-]*")
 
@@ -63,7 +63,7 @@ def tags(completion: str, sections: str | Sequence[str] = "answer") -> float:
         if text.count(opening) != 1 or text.count(closing) != 1:
             return 0.0
         start, end = text.index(opening), text.index(closing)
-        if start < place or not _says_something(text[start + len(opening) : end]):
+        if start < place or not visible(text[start + len(opening) : end]):
             return 0.0
         place = end + len(closing)
     return 1.0
@@ -87,12 +87,7 @@ def think(completion: str, opened: bool = False) -> float:
     if not text.startswith("<think>") or text.count("<think>") != 1 or text.count("</think>") != 1:
         return 0.0
     thought, _, answer = text.removeprefix("<think>").partition("</think>")
-    return float(_says_something(thought) and _says_something(answer))
-
-
-def _says_something(text: str) -> bool:
-    """Whether there is a character to be seen; a zero-width space is none."""
-    return any(c.isprintable() and not c.isspace() for c in text)
+    return float(visible(thought) and visible(answer))
 
 
 CASES = {
@@ -111,6 +106,7 @@ CASES = {
             wrong=[
                 "42", "<answer>42", "42</answer>", "</answer>42<answer>", "<answer></answer>", "<answer> \n</answer>",
                 "<answer>1</answer><answer>2</answer>", "<answer><answer>1</answer></answer>", "<answer>\u200b</answer>",
+                "<answer>\u2800</answer>", "<answer>\u3164\ufe0f</answer>", "<answer> \u0301</answer>",
                 "<answer>1</answer></answer>", "<Answer>1</Answer>", "<answer>" * 10_000, "<think><answer>1</answer>", "",
             ],
         ),
@@ -128,7 +124,8 @@ CASES = {
             {},
             right=["<think>6 * 7</think>42", "\n<think>\nhm\n</think>\n\n42\n"],
             wrong=[
-                "42", "<think>42", "<think></think>42", "<think>hm</think>", "<think>hm</think> \n", "hm</think>42",
+                "42", "<think>42", "<think></think>42", "<think>hm</think>", "<think>hm</think> \n",
+                "<think>hm</think>\u2800", "<think>\u115f</think>42", "hm</think>42",
                 "42<think>hm</think>", "<think>a</think>b<think>c</think>d", "<think><think>a</think>b", "",
                 "<think>a</think>b</think>c", "<think>" * 10_000,
             ],

@@ -18,7 +18,7 @@ from ..configs.errors import BadInput
 from .cases import Case
 from .core import reward
 from .numbers import last, spelled
-from .text import after_thinking, composed, extractor, hash_answer
+from .text import answer_part, composed, extractor, hash_answer
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -69,6 +69,7 @@ def _caseless(text: str) -> str:
 def number(completion: str, answer: str) -> float:
     """1 where the number after `####`, or else the last number of the completion, equals the row's; else 0.
 
+    A closed `<answer>` section is read alone.
     Compared exactly, as `rewards/numbers.py` reads them both. The gold answer is read the same way, so GSM8K's worked solutions
     serve as they are.
 
@@ -80,7 +81,8 @@ def number(completion: str, answer: str) -> float:
     ("not 42") is not read.
     """
     gold = _gold(hash_answer(str(answer)) or str(answer))
-    found = last(hash_answer(completion) or after_thinking(completion))
+    part = answer_part(completion)
+    found = last(hash_answer(part) or part)
     return float(found is not None and found.value == gold.value)
 
 
@@ -129,6 +131,7 @@ def numeric(
 ) -> float:
     """1 where the last number of the completion is within `atol + rtol * |answer|` of the row's, else 0.
 
+    A closed `<answer>` section is read alone.
     Compared exactly, whatever the number of digits, as `rewards/numbers.py` reads them both. Nothing is converted: where the row
     names a `unit`, or its `answer` has one (`5 km`), that unit must follow the number to the letter, and `5000 m` or a bare `5`
     earn nothing; without a unit, what follows the number is not read, so `50%` is 50 and not 0.5. NaN and infinities are no
@@ -153,7 +156,7 @@ def numeric(
         if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 <= tolerance < float("inf"):
             raise BadInput(f"reward 'numeric': {name} is {tolerance!r}; it should be a finite number, 0 or more")
     low, high = _range(str(answer), rtol, atol)
-    found = last(after_thinking(completion))
+    found = last(answer_part(completion))
     if found is None or found.value is None or not low <= found.value <= high:
         return 0.0
     wanted = _gold(str(answer)).unit if unit is None else spelled(unit.strip())
@@ -185,10 +188,10 @@ CASES = {
     "number": [
         Case(
             {"answer": "6 * 7 = 42\n#### 42"},
-            right=["42", "so 42.0", "#### 42\nor 43", "21 + 21 = 42"],
-            wrong=["43", "42 43", "nan", "#### forty-two", "inf", ""],
+            right=["42", "so 42.0", "#### 42\nor 43", "21 + 21 = 42", "<answer>42</answer> in 7 steps", "_42_"],
+            wrong=["43", "42 43", "<answer>43</answer> and not 42", "nan", "#### forty-two", "inf", ""],
         ),
-        Case({"answer": "1,000"}, right=["1000", "1,000"], wrong=["1", "100", "10000"]),
+        Case({"answer": "1,000"}, right=["1000", "1,000", "1\uff0c000"], wrong=["1", "100", "10000"]),
     ],
     "f1": [
         Case(
@@ -201,7 +204,7 @@ CASES = {
     "numeric": [
         Case(
             {"answer": "3.14159", "rtol": 0.001},
-            right=["3.14", "about 3.1416", "3.140e0", "π is 3.1416."],
+            right=["3.14", "about 3.1416", "3.140e0", "<answer>3.14</answer> (step 2)", "π is 3.1416."],
             wrong=["3.2", "nan", "inf", "-3.14", "3.14 or 4", "1e999999999", "", "three"],
         ),
         Case({"answer": "5 km"}, right=["5 km", "It is 5.0 km."], wrong=["5 m", "5", "5000 m", "5 kmh", "5 mi (km)"]),

@@ -37,7 +37,7 @@ _LINE = 200
 
 MINUSES = "−‐‑‒–﹣－"
 """What is typed, printed or copied for a minus sign; the em dash is punctuation."""
-_SIGNS = {**dict.fromkeys(MINUSES, "-"), "＋": "+", "．": ".", "٫": ".", "٬": ",", "％": "%", "٪": "%", "：": ":",
+_SIGNS = {**dict.fromkeys(MINUSES, "-"), "＋": "+", "．": ".", "٫": ".", "٬": ",", "，": ",", "％": "%", "٪": "%", "：": ":",
           "／": "/", "⁄": "/", "∕": "/", "＄": "$", "＾": "^", "’": "'", "\u2007": "\u00a0", "\u2009": "\u00a0",
           "\u202f": "\u00a0"}  # fmt: skip
 _TABLE = {

@@ -94,7 +94,7 @@ def validator(schema: Any) -> tuple[Any, bool]:
     except SchemaError as error:
         raise ValueError(f"the row's schema is not valid at {error.json_path}: {error.message}") from None
     slow, parts = False, list(_parts(schema, "$"))
-    for path, part in parts:
+    for path, part, _ in parts:
         _refuse(part, path, {*cls.VALIDATORS, *_NOTES, *UNCHECKED, "format"})
         slow |= bool(SLOW & part.keys()) or part.get("format") == "regex"
     _check_references(schema, parts, REGISTRY, cls)
@@ -110,19 +110,27 @@ def _of_text(check: Callable[[str], bool]) -> Callable[[Any], bool]:
     return lambda value: not isinstance(value, str) or check(value)
 
 
-def _parts(schema: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every subschema and where it is; what is a plain value (`const`, `enum` ...) is not gone into."""
+_Part = tuple[str, dict[str, Any], tuple[dict[str, Any], ...]]
+
+
+def _parts(schema: Any, path: str, named: tuple[dict[str, Any], ...] = ()) -> Iterator[_Part]:
+    """Every subschema, where it is, and the subschemas with an id around it, from the outside in, from which references begin.
+
+    What is a plain value (`const`, `enum` ...) is not gone into.
+    """
     if isinstance(schema, list):
         for number, part in enumerate(schema):
-            yield from _parts(part, f"{path}[{number}]")
+            yield from _parts(part, f"{path}[{number}]", named)
     if isinstance(schema, dict):
-        yield path, schema
+        if path != "$" and ("$id" in schema or "id" in schema):
+            named = (*named, schema)
+        yield path, schema, named
         for keyword, value in schema.items():
             if keyword in _MAPS and isinstance(value, dict):
                 for name, part in value.items():
-                    yield from _parts(part, f"{path}.{keyword}.{name}")
+                    yield from _parts(part, f"{path}.{keyword}.{name}", named)
             elif keyword not in _PLAIN_VALUES:
-                yield from _parts(value, f"{path}.{keyword}")
+                yield from _parts(value, f"{path}.{keyword}", named)
 
 
 def _refuse(schema: dict[str, Any], path: str, known: set[str]) -> None:
@@ -145,22 +153,27 @@ def _refuse(schema: dict[str, Any], path: str, known: set[str]) -> None:
         )
 
 
-def _check_references(schema: Any, parts: Sequence[tuple[str, dict[str, Any]]], registry: Any, draft: Any) -> None:
-    """Raise ValueError where a `$ref` leads nowhere; no address is fetched."""
+def _check_references(schema: Any, parts: Sequence[_Part], registry: Any, draft: Any) -> None:
+    """Raise ValueError where a reference leads nowhere; no address is fetched."""
     from referencing.exceptions import Unresolvable
     from referencing.jsonschema import specification_with
 
-    if not isinstance(schema, dict) or any("$id" in part or "id" in part for path, part in parts if path != "$"):
-        return  # references in there begin elsewhere
-    root = specification_with(draft.META_SCHEMA["$schema"]).create_resource(schema)
-    resolver = registry.resolver_with_root(root)
-    for path, part in parts:
-        if isinstance(part.get("$ref"), str):
+    if not isinstance(schema, dict):
+        return
+    specification = specification_with(draft.META_SCHEMA["$schema"])
+    root = registry.resolver_with_root(specification.create_resource(schema))
+    for path, part, named in parts:
+        for keyword in ("$ref", "$dynamicRef"):
+            if not isinstance(part.get(keyword), str) or keyword not in draft.VALIDATORS:
+                continue
+            resolver = root
+            for around in named:
+                resolver = resolver.in_subresource(specification.create_resource(around))
             try:
-                resolver.lookup(part["$ref"])
+                resolver.lookup(part[keyword])
             except Unresolvable:
                 raise ValueError(
-                    f"the row's schema has the $ref {part['$ref']!r} at {path}, which leads nowhere (addresses are not "
+                    f"the row's schema has the {keyword} {part[keyword]!r} at {path}, which leads nowhere (addresses are not "
                     "fetched); put what it means under $defs"
                 ) from None
 

@@ -4,8 +4,9 @@ Invariants: what comes here has passed `bounds.refused` and still belongs into a
 that is left to be solved is no answer; a gold answer that takes too long is an error and not a wrong completion.
 
 Source: math-verify (https://github.com/huggingface/Math-Verify), whose verdicts are kept but where it is mistaken: it takes
-the last side of any equation (`1=2=42`, `|x|=5` for 5), drops the base of 12_3, works out what an answer left undone, reads `4 2`
-as 42 and `[42,42]` as 42, and compares numbers in 15 digits, in which all small ones are 0 (`precision.py`).
+the last side of any equation (`1=2=42`, `|x|=5` for 5), drops the base of 12_3, knows no capitals (`r` is `R`), works out what
+an answer left undone, reads `4 2` as 42 and `[42,42]` as 42, and compares numbers in 15 digits, in which all small ones are 0
+(`precision.py`).
 """
 
 from __future__ import annotations
@@ -41,6 +42,11 @@ _DENIES = re.compile(
     r"(?<![A-Za-z\\])(?:not|never|cannot|neither|nor|except|wrong|incorrect|false)(?![A-Za-z])|n['’]t(?![A-Za-z])|\\l?n(?:e|eq|eg|ot)(?![A-Za-z])",
     re.IGNORECASE,
 )
+_ONE_WORD = re.compile(r"[A-Za-z]{4,}")
+_UNWRAPPED = re.compile(r"\\(?:text|mathrm|mbox|textbf|textit)\s*\{\s*([A-Za-z]*)\s*\}")
+_LETTER = re.compile(rf"{WORDS.pattern}|\\[A-Za-z]+|([A-Za-z])")
+_FREE = "qwzuktymhjrpsvbcnlxa"
+"""Letters that stand for another one where it is needed, the rare ones first; none has a meaning of its own."""
 _LISTS = re.compile(r"(?<![A-Za-z])(?:and|or)(?![A-Za-z])")
 _NAME = re.compile(
     r"\|[A-Z]{2}\||-?(?:\\?[A-Za-z]+|\\(?:text|mathrm|operatorname|overline|angle|triangle|vec)\s*\{[^{}]*\}|\\(?:angle|triangle)\s*\w+)"
@@ -116,8 +122,11 @@ def equal(gold: str, answer: str, seconds: float | None = None) -> bool:
     Raises:
         GoldTooHard: the gold answer alone takes too long to be read.
     """
-    if (base := _BASE.search(answer)) and ((own := _BASE.search(gold)) is None or own[1] != base[1]):
+    if _base(answer) != _base(gold):
         return False
+    if (word := _word(gold)) and (said := _word(answer)):
+        return word == said
+    gold, answer = _told_apart(gold, answer)
     seconds = SECONDS if seconds is None else seconds
     gold, answer = _unitless(gold), _unitless(answer)
     expected = _read_gold(gold, seconds)
@@ -126,6 +135,30 @@ def equal(gold: str, answer: str, seconds: float | None = None) -> bool:
             return _answers(expected, sides(gold), answer)
     except TimeoutError:
         return False
+
+
+def _base(text: str) -> str | None:
+    """The base that a tidied answer names behind a number: `2` of `101_2`."""
+    found = _BASE.search(text)
+    return None if found is None else found[1]
+
+
+def _word(text: str) -> str | None:
+    """The word, in small letters, that a tidied text is and nothing else; as a product `live` would be `evil`."""
+    found = _ONE_WORD.fullmatch(_UNWRAPPED.sub(r"\1", text))
+    return None if found is None else found[0].lower()
+
+
+def _told_apart(gold: str, answer: str) -> tuple[str, str]:
+    """Both texts with another letter for each capital whose small letter occurs as well: math-verify knows small ones alone."""
+    used = set(_LETTER.findall(f"{gold} {answer}")) - {""}
+    free = [letter for letter in _FREE if letter not in used and letter.upper() not in used]
+    table = dict(zip(sorted(c for c in used if c.isupper() and c.lower() in used), free, strict=False))
+
+    def spell(text: str) -> str:
+        return _LETTER.sub(lambda found: table.get(found[1], found[0]), text)
+
+    return spell(gold), spell(answer)
 
 
 def _answers(expected: Any, wanted: list[str], answer: str) -> bool:

@@ -24,6 +24,8 @@ MOST_ACCENTS = 30
 NEAR = 60
 """Characters before an answer in which a word that denies it is looked for."""
 
+_FILLERS = "\u2800\u3164\u115f\u1160\uffa0"
+"""Letters and signs that are blank: the empty braille pattern and the Hangul fillers."""
 _CURRENCY = re.compile(r"^([-+]?)\s?[$€£¥]\s?(?=[-+.\d])")
 _OPENING = re.compile(r"\\f?box(?:ed)?[ \t\n]{0,8}\{")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -70,6 +72,7 @@ _WRONG = re.compile(
 )
 _MINUS = re.compile(r"\b(?:negative|minus)[ ]\Z", re.IGNORECASE)
 _DISPLAYS = (("$$", "$$"), ("\\[", "\\]"))
+_FENCED = re.compile(r"```(?:\w{0,20}\n)?([^`]{1,2000})```")
 _NUMBER_ALONE = re.compile(r"(?:\\text ?\{[-−]\}|\{,\}|\\[,!]|[-+−\d.,]){1,80}")
 _OFFERS = re.compile(r"[ ,;]*(?:[ ](?:or|and|and/or|maybe|perhaps|/)|,|;|)[ ]*", re.IGNORECASE)
 
@@ -89,6 +92,11 @@ def composed(text: str, form: Literal["NFC", "NFD"] = "NFC") -> str:
     if text.isascii() or "1" * (MOST_ACCENTS + 1) in "".join("1" if unicodedata.combining(c) else "0" for c in text):
         return text
     return unicodedata.normalize(form, text)
+
+
+def visible(text: str) -> bool:
+    """Whether there is a character to be seen: no white space, control or format character, filler or accent on its own."""
+    return any(unicodedata.category(c)[0] in "LNPS" and c not in _FILLERS for c in text)
 
 
 def strip(text: str) -> str | None:
@@ -167,13 +175,15 @@ def box(text: str, start: int) -> tuple[str | None, int]:
 
 def answer_tag(text: str) -> str | None:
     """What the last `<answer>` holds that is closed; None where there is none."""
-    return _in_tag(after_thinking(text))
-
-
-def _in_tag(text: str) -> str | None:
+    text = after_thinking(text)
     end = text.rfind("</answer>")
     start = text.rfind("<answer>", 0, end) if end >= 0 else -1
     return text[start + len("<answer>") : end].strip() or None if start >= 0 else None
+
+
+def answer_part(text: str) -> str:
+    """What is read for an answer: a closed `<answer>` section alone, or else all that follows the thinking."""
+    return answer_tag(text) or after_thinking(text)
 
 
 def final_answer(text: str) -> str | None:
@@ -185,8 +195,7 @@ def final_answer(text: str) -> str | None:
     formula between dollar signs, or its last number; none where it offers several ("3 or 4"), and never one that is denied
     ("not 42", "42 is wrong").
     """
-    text = after_thinking(text)
-    text = _in_tag(text) or text
+    text = answer_part(text)
     if any(box in text for box in BOXES):
         start = max(text.rfind(box) for box in BOXES)
         content, end = box(text, start)
@@ -229,11 +238,13 @@ def _first_of(text: str) -> str:
         if text.startswith(opening) and closing in text[len(opening) :]:
             inside = text[len(opening) : text.index(closing, len(opening))]
             return f"${' '.join(inside.split())}$"
+    if (fenced := _FENCED.match(text)) is not None:
+        return fenced[1].strip().rsplit("\n", 1)[-1]
     return text.split("\n", 1)[0]
 
 
 def _of_sentence(line: str) -> str | None:
-    line = numbers.without_latex(line[-LONGEST_LINE:]).strip().strip("*`").strip().rstrip(".").rstrip("*").strip()
+    line = numbers.without_latex(line[-LONGEST_LINE:]).strip().strip("*`_").strip().rstrip(".").rstrip("*_").strip()
     words = _WORDS.search(line) is not None
     line = numbers.spelled(line) if words else line
     for parts in (list(_FORMULA.finditer(line)), list(numbers.every(line)) if words else []):

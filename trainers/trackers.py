@@ -40,6 +40,13 @@ class QuietTrackio(TrackioCallback):
         with without_greeting():
             super().on_train_end(*args, **kwargs)
 
+    def close(self) -> None:
+        """End the run in trackio where it is still open: one that failed. At the process's end trackio would, aloud."""
+        trackio = sys.modules.get("trackio")
+        if trackio is not None and trackio.context_vars.current_run.get() is not None:
+            with without_greeting():
+                trackio.finish()
+
 
 @contextlib.contextmanager
 def without_greeting() -> Iterator[None]:
@@ -60,6 +67,13 @@ def _plain(line: str) -> str:
         before, _, after = line.partition("\x1b[")
         line = before + after.partition("m")[2]
     return line
+
+
+def close_trackers(trainer: Any) -> None:
+    """Have the trackers end what they have open, whether or not the run came to its end."""
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, QuietTrackio):
+            callback.close()
 
 
 def trackers_of(trainer: Any) -> list[Any]:

@@ -96,3 +96,25 @@ OBJECTS = [
 @pytest.mark.parametrize(("gold", "answer"), OBJECTS)
 def test_an_answer_may_list_deny_and_space_out_what_the_gold_answer_does(gold, answer):
     assert earned(gold, BOX % answer) == 1.0
+
+
+LETTERS_AND_BASES = [  # gold, answer in a box, what it earns
+    ("R", "r", 0), (r"\pi r^2", r"\pi R^2", 0), (r"\pi R^2", r"R^2\pi", 1), ("A+a", "2a", 0), ("A+a", "a+A", 1),
+    ("A-a", "a-A", 0), ("A_1+a_1", "2a_1", 0), ("A_1+a_1", "a_1+A_1", 1), (r"\triangle ABC", r"\triangle abc", 0),
+    ("x=5", "X=5", 0), ("5", "X=5", 1), ("live", "evil", 0), ("live", r"\text{Live}", 1), (r"\text{Yes}", "yes", 1),
+    (r"\text{(B)}", "(b)", 1), ("xyz", "zyx", 1), (r"\text{even}", "Even", 1), (r"\text{odd}", "even", 0),
+    ("10101_2", "10101", 0), ("10101_2", "10101_{2}", 1), ("10101_2", "10101_3", 0), ("10101_2", "21", 0), ("10101", "10101_2", 0),
+    ("5", r"\phantom{5}", 0), ("5", r"5\phantom{0}", 0), ("5", r"\hphantom{5}", 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("gold", "answer", "worth"), LETTERS_AND_BASES)
+def test_letters_keep_their_case_words_their_order_and_numbers_their_base(gold, answer, worth):
+    assert earned(gold, BOX % answer) == worth
+
+
+@pytest.mark.parametrize("said_so", [
+    "_-5_", "The answer is:\n```\n-5\n```", "The answer is ```text\n-5\n```", "The answer is:\n```\nx = 3\n-5\n```",
+])  # fmt: skip
+def test_emphasis_and_fences_around_an_answer_are_none_of_it(said_so):
+    assert earned("-5", said_so) == 1.0

@@ -205,6 +205,27 @@ def test_a_schema_with_something_that_would_not_be_checked_is_refused_by_name(sa
         earn(json_schema, ["{}"], schema=schema)
 
 
+INNER = {"properties": {"q": {"$ref": "#/$defs/z"}}}
+DRAFT_4 = "http://json-schema.org/draft-04/schema#"
+REFERENCES = [  # a schema, and where its reference that leads nowhere is; None where all lead somewhere
+    ({"$ref": "#/$defs/a"}, "$ref '#/$defs/a' at $,"), ({"properties": {"id": {}, "p": {"$ref": "#/no"}}}, "at $.properties.p"),
+    ({"properties": {"id": {}, "p": {"$ref": "#/$defs/b"}}, "$defs": {"b": {}}}, None),
+    ({"$dynamicRef": "#node"}, "$dynamicRef '#node'"), ({"$dynamicAnchor": "node", "items": {"$dynamicRef": "#node"}}, None),
+    ({"$id": "http://x/y", "$defs": {"a": {"$id": "a", **INNER}, "z": {}}, "$ref": "a"}, "at $.$defs.a.properties.q"),
+    ({"$id": "http://x/y", "$defs": {"a": {"$id": "a", **INNER, "$defs": {"z": {}}}}, "$ref": "a"}, None),
+    ({"$schema": DRAFT_4, "definitions": {"a": {"id": "#foo"}}, "properties": {"x": {"$ref": "#foo"}}}, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("schema", "says"), REFERENCES, ids=[str(schema)[:80] for schema, _ in REFERENCES])
+def test_a_reference_that_leads_nowhere_is_found_before_a_completion_is(schema, says):
+    if says is None:
+        assert earn(json_schema, ["{}", '{"x": 1, "q": 2}'], schema=schema) == [1.0, 1.0]
+    else:
+        (value,) = earn(json_schema, ["1"], schema=schema)  # which the reference is never asked about
+        assert isinstance(value, Failure) and says in value.reason and "leads nowhere" in value.reason
+
+
 def test_json_schemas_own_test_names_are_no_keywords_where_they_are_values():
     schema = {
         "properties": {"tipe": {"const": {"format": "dat"}}, "format": {"enum": ["requird"]}},

@@ -16,6 +16,7 @@ import a_package_that_is_not_there
 """
 
 MORE = '''
+from journeyman.configs import BadInput
 from journeyman.rewards import reward
 from tiny import Larger
 
@@ -37,6 +38,13 @@ def short(completions, **kwargs):
 @reward
 def raising(completion: str, answer: str) -> float:
     raise ZeroDivisionError("always")
+
+
+@reward(needs_reference=False)
+def refusing(completion: str, limit: int) -> float:
+    if limit <= 0:
+        raise BadInput(f"limit is {limit}; it should be above 0")
+    return 1.0
 
 
 class Caller(Larger):
@@ -74,6 +82,9 @@ CONFIGS = {
     "reward returns a text": ({"rewards": ["more.py:texts"]}, [], ["reward 'texts' returned 'good'", "should return"]),
     "reward raises on right answers": (
         {"rewards": ["more.py:raising"]}, [], ["reward 'raising' fails on a right answer", "always"]),
+    "a reward's argument that it refuses itself": (
+        {"rewards": [{"reward": "more.py:refusing", "kwargs": {"limit": 0}}]}, [],
+        ["tiny.yaml: reward 'refusing', train row 0 (item ", "limit is 0; it should be above 0"]),
     "groups straddle ranks": (
         {"num_generations": 5}, [], ["num_generations 5 does not divide", "per_device_train_batch_size 16"]),
     "unknown environment": ({"environment": "tiny.py:Lager"}, [], ["has no 'Lager'", "did you mean 'Larger'"]),

@@ -310,6 +310,18 @@ def test_the_validation_score_reaches_the_trackers_at_its_own_steps(tiny, train_
     assert [step for step, _, trained in Recording.seen if trained] == [row["step"] for row in rows] == [2, 3, 4, 5]
 
 
+def test_trackio_says_nothing_of_a_run_that_fails(train_here, tmp_path, monkeypatch, capfd):
+    trackio = pytest.importorskip("trackio")
+    monkeypatch.setattr("journeyman.trainers.callbacks.Metrics.on_step_end", lambda *a, **k: 1 / 0, raising=False)
+    with pytest.raises(ZeroDivisionError):
+        train_here(tmp_path / "run", report_to="trackio", project="keys-test-fails", max_steps=2)
+    assert list(trackio.utils.TRACKIO_DIR.glob("keys-test-fails*"))  # it was begun
+    trackio._cleanup_current_run()  # as at the process's end
+    out, err = capfd.readouterr()
+
+    assert "rackio" not in out + err and "* " not in out + err
+
+
 def test_trackio_holds_the_score_and_prints_nothing(tiny, train_here, tmp_path, capfd):
     import sqlite3
 
