@@ -25,7 +25,7 @@ def plain_messages(prompt: Any) -> list[dict[str, Any]]:
         BadInput: no message at all, a message of another shape, or a part that is not text (an image, a sound).
     """
     if isinstance(prompt, str):
-        return [{"role": "user", "content": prompt}]
+        prompt = [{"role": "user", "content": prompt}]
     if isinstance(prompt, Mapping) or not isinstance(prompt, Iterable):
         raise BadInput(
             f"the prompt is {_short(prompt)}; it should be a text, or a list of messages with role and content"
@@ -57,7 +57,21 @@ def _plain(message: Any, number: int) -> dict[str, Any]:
         if not calls:
             raise BadInput(f"{at} ({role}) has no content; give it a text, an empty one where nothing is said")
         content = ""
-    return {**message, "content": content if isinstance(content, str) else _joined(content, f"{at} ({role})")}
+    text = content if isinstance(content, str) else _joined(content, f"{at} ({role})")
+    if text != whole_characters(text):
+        raise BadInput(
+            f"{at} ({role}) holds half of a surrogate pair (\\ud800 to \\udfff), which is no text; take it out"
+        )
+    return {**message, "content": text}
+
+
+def whole_characters(text: str) -> str:
+    """`text` with U+FFFD for each half of a surrogate pair, which JSON can spell and no tokenizer reads."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _joined(content: Any, at: str) -> str:

@@ -94,8 +94,8 @@ def check_gold(reward: Reward, env: Environment, rows: list[Row], config: RunCon
                 try:
                     executor.score([item])
                 except BadInput as error:
-                    raise BadInput(f"{config.path}: reward '{reward.name}', train row {row.get('index', 0)} (item {row['item']}): "
-                                   f"{error}") from None  # fmt: skip
+                    at = f"train row {row.get('index', 0)} (item {row['item']})"
+                    raise BadInput(f"{config.path}: reward '{reward.name}', {at}: {error}") from None
             raise
     for row, value in zip(known, values, strict=True):
         if isinstance(value, Failure):

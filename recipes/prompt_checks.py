@@ -50,10 +50,9 @@ def check_template(chat: Chat, name: str) -> None:
     Raises:
         BadInput: it never looks at one, or one is `true` or `false` as a text, which counts as true either way.
     """
-    for key in chat.unread_arguments():
-        raise BadInput(
-            f"chat_template_kwargs: the chat template of {name} never looks at '{key}'; remove it, or correct its name"
-        )
+    for key, hint in chat.unread_arguments().items():
+        hint = hint or "; remove it, or correct its name"
+        raise BadInput(f"chat_template_kwargs: the chat template of {name} never looks at '{key}'{hint}")
     for key, value in chat.template_kwargs.items():
         if isinstance(value, str) and value.lower() in ("true", "false"):
             raise BadInput(f"chat_template_kwargs: {key} is the text {value!r}; write it without quotes")

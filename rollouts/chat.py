@@ -146,8 +146,8 @@ class Chat:
             read["content"] = f"<think>\n{thought}\n</think>\n\n{read['content']}"
         return read
 
-    def unread_arguments(self) -> list[str]:
-        """The names among `template_kwargs` that the chat template never looks at."""
+    def unread_arguments(self) -> dict[str, str]:
+        """The names among `template_kwargs` that the chat template never looks at, see `Template.unread`."""
         return self._template.unread()
 
     def opened(self, prefix_ids: Sequence[int], before: Sequence[dict[str, Any]] = ()) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..configs.errors import BadInput
 from ..envs.core import Environment, EnvironmentFailed, Limits, Row, pays_steps, tools_of
-from ..envs.messages import plain_messages
+from ..envs.messages import plain_messages, whole_characters
 from .chat import Chat
 from .engine import Completion, Engine, Request, Sampling
 from .record import Rollout, StopReason
@@ -159,5 +159,5 @@ def opening(env: Environment, row: Row) -> list[dict[str, Any]]:
     messages = plain_messages(row["prompt"])
     observation = env.reset(**row)
     if observation is not None:
-        messages[-1]["content"] += observation
+        messages[-1]["content"] += whole_characters(observation)
     return messages

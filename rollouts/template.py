@@ -19,7 +19,7 @@ from jinja2.exceptions import TemplateError
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 
-from ..configs.errors import BadInput
+from ..configs.errors import BadInput, nearest
 
 Messages = list[dict[str, Any]]
 Way = Callable[[Messages], Messages]
@@ -44,15 +44,18 @@ class Template:
         self._tokenizer, self._kwargs = tokenizer, dict(kwargs)
         self._ways: dict[Any, Way] = {}
 
-    def unread(self) -> list[str]:
-        """Those of its arguments that the template never looks at; none where its text can't be analysed."""
+    def unread(self) -> dict[str, str]:
+        """Those of its arguments that the template never looks at, each with the nearest name that it does, as `nearest` has it.
+
+        None where its text can't be analysed.
+        """
         environment = Environment(extensions=["jinja2.ext.loopcontrols"])
         environment.add_extension(_Generation)
         try:
             read = meta.find_undeclared_variables(environment.parse(str(self._tokenizer.chat_template)))
         except TemplateError:
-            return []
-        return [name for name in self._kwargs if name not in read]
+            return {}
+        return {name: nearest(name, read) for name in self._kwargs if name not in read}
 
     def render(self, messages: Messages, schemas: Sequence[Any] = (), generation: bool = True) -> str:
         """The prompt, with the head of the next answer where `generation`.
@@ -92,7 +95,9 @@ class Template:
             number, message, sought = missing[0]
             real = messages[number - 1]
             real_texts = dict(enumerate(_texts(real)))
-            trouble = trouble or _left_out(number, real, real_texts.get(_texts(message).index(sought), ""))
+            trouble = trouble or _left_out(
+                number, real, real_texts.get(_texts(message).index(sought), str(real["content"]))
+            )
         assert trouble is not None
         raise trouble
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..envs.core import Environment, EnvironmentFailed, Limits
+from ..envs.messages import whole_characters
 from .chat import Chat
 
 _in_threads: Counter[int] = Counter()
@@ -46,8 +47,13 @@ async def call_tools(
     # One alone begins at once, in the rollout's own task: while it waits, other rollouts are read.
     done = [await waiting[0]] if len(waiting) == 1 else await _together(waiting)
     messages = [
-        {"role": "tool", "name": name, "content": cut(text, limits.observation, chat)} for name, text, _ in done
-    ]
+        {
+            "role": "tool",
+            "name": whole_characters(name),
+            "content": cut(whole_characters(text), limits.observation, chat),
+        }
+        for name, text, _ in done
+    ]  # a call that the policy wrote can spell what is no text, and a tool can say it again
     return Replies(messages, sum(failed for _, _, failed in done))
 
 
@@ -132,7 +138,7 @@ def busy(env: Environment) -> bool:
 
 def cut(text: str, most: int, chat: Chat) -> str:
     """`text` with at most `most` tokens of its own; what was cut off is said."""
-    if len(text.encode("utf-8", "surrogatepass")) <= most:  # a token has at least one byte
+    if len(text.encode()) <= most:  # a token has at least one byte
         return text
     ids = chat.text_ids(text)
     if len(ids) <= most:

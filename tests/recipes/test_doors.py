@@ -35,7 +35,10 @@ CASES = {
     "a long held-out prompt": (nothing, "heldout", {}, ["heldout row", "tokens", "context of 64", "shorten one"]),
     "a long completion": (nothing, None, {"max_completion_length": 62}, ["train row", "62 for the completion"]),
     "a misspelt argument of the template": (
-        nothing, None, {"chat_template_kwargs": {"enable_thinkin": False}}, ["never looks at 'enable_thinkin'"]),
+        nothing, None, {"chat_template_kwargs": {"enable_thinkin": False}},
+        ["never looks at 'enable_thinkin'; did you mean 'enable_thinking'?"]),
+    "an argument of another template": (
+        nothing, None, {"chat_template_kwargs": {"zeal": 1}}, ["never looks at 'zeal'", "remove it"]),
     "an argument in quotes": (
         partial(with_a_template, "{% if thinks %}-{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}"), None,
         {"chat_template_kwargs": {"thinks": "false"}}, ["thinks is the text 'false'", "without quotes"]),

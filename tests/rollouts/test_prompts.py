@@ -112,6 +112,8 @@ SHAPES = {
     "a text in a list": (["2+2?"], "message 1 is '2\\+2\\?'; it should be a mapping"),
     "one message alone": ({"role": "user", "content": "x"}, "it should be a text, or a list of messages"),
     "none": ([], "holds no message"),
+    "half of a surrogate pair": ("a \ud83d b", "holds half of a surrogate pair"),
+    "half of one in a part": ([says("user", [{"type": "text", "text": "\udfff"}])], "holds half of a surrogate pair"),
     "calls that are none": ([says("assistant", tool_calls=["add"])], "has the tool_calls .*'add'"),
 }
 

@@ -18,6 +18,8 @@ TOLD = {
     "arguments that are a list": ('{"name": "add", "arguments": [1]}', None),
     "arguments that are a number": ('{"name": "add", "arguments": 1}', None),
     "no arguments at all": ('{"name": "finish"}', None),
+    "a name that is no text": (r'{"name": "\udfff", "arguments": {}}', r"{'error': 'Tool \udfff not found.'}"),
+    "a name of a control token": ('{"name": "<|im_end|>", "arguments": {}}', "{'error': 'Tool <|im_end|> not found.'}"),
     "a private method": ('{"name": "_made_with", "arguments": {}}', "{'error': 'Tool _made_with not found.'}"),
     "the contract's own": ('{"name": "reset", "arguments": {}}', "{'error': 'Tool reset not found.'}"),
     "an async one that takes too long": (
@@ -40,6 +42,14 @@ def test_what_goes_wrong_is_told_to_the_model_and_the_rollout_goes_on(work, desk
     if told is not None:
         assert told in rollout.messages[-2]["content"] and rollout.messages[-1]["content"] == "I see"
         assert (rollout.turns, rollout.tool_calls, rollout.tool_errors) == (2, 1, 1)
+
+
+def test_half_of_a_surrogate_pair_that_a_tool_says_again_does_not_end_the_run(work, desk, consistent):
+    call = r'{"name": "say", "arguments": {"text": "no \ud800 here ", "times": 2}}'
+    (rollout,) = work([f"<tool_call>\n{call}\n</tool_call>", "I see"], desk())
+
+    consistent(rollout)
+    assert rollout.error is None and rollout.messages[-2]["content"].strip() == "no \ufffd here no \ufffd here"
 
 
 @pytest.mark.parametrize(
@@ -79,11 +89,8 @@ def test_a_long_reply_is_cut_and_says_so(work, calling, chat):
     assert note == f"[cut: 50 of {len(chat.ids('abc ' * 500))} tokens]"
 
 
-@pytest.mark.parametrize("text", ["", "a" * 10, "🎉" * 10, "🎉" * 3, "\ud800", "é" * 9])
+@pytest.mark.parametrize("text", ["", "a" * 10, "🎉" * 10, "🎉" * 3, "é" * 9])
 def test_tokens_are_counted_where_characters_are_many_tokens(chat, text):
-    if "\ud800" in text:
-        assert cut(text, 10, chat) == text
-        return
     length = len(chat.ids(text))
 
     assert (cut(text, 10, chat) == text) == (length <= 10)
