@@ -11,6 +11,8 @@ from typing import Any
 from ..configs.errors import BadInput
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
+DEEPEST = 100
+"""Levels of lists and objects that what a policy wrote may nest."""
 _SHARE_GPT = {"from": "role", "value": "content"}
 
 
@@ -72,6 +74,21 @@ def whole_characters(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def plain_values(value: Any, levels: int = DEEPEST) -> Any:
+    """What a tool call holds, with its texts and keys as `whole_characters` has them.
+
+    Raises:
+        RecursionError: it nests over `levels` deep, more than pickles, encoders and templates can all follow.
+    """
+    if isinstance(value, str):
+        return whole_characters(value)
+    if isinstance(value, Mapping | list) and not levels:
+        raise RecursionError("nests too deep")
+    if isinstance(value, Mapping):
+        return {plain_values(key): plain_values(item, levels - 1) for key, item in value.items()}
+    return [plain_values(item, levels - 1) for item in value] if isinstance(value, list) else value
 
 
 def _joined(content: Any, at: str) -> str:

@@ -16,7 +16,7 @@ from transformers.utils.chat_parsing.response_templates import load_response_tem
 from trl.chat_template_utils import add_response_schema, parse_response
 
 from ..configs.errors import BadInput
-from ..envs.messages import plain_messages
+from ..envs.messages import plain_messages, plain_values
 from .controls import THOUGHT, Controls, unused
 from .template import Template, open_thought, opened_at_end, shows
 
@@ -133,7 +133,11 @@ class Chat:
         while start and prefix_ids[start - 1] != end:
             start -= 1
         turn = list(prefix_ids[start:])  # the rest tells nothing about this turn, and takes long to read
-        read = dict(parse_response(self._reader(), list(completion_ids), turn, self._described(tools)))
+        try:
+            read = dict(parse_response(self._reader(), list(completion_ids), turn, self._described(tools)))
+            read |= {"tool_calls": plain_values(read["tool_calls"])} if read.get("tool_calls") else {}
+        except RecursionError:  # arguments that nest too deep
+            return {"role": "assistant", "content": text}
         thought = read.pop("reasoning_content", None) or read.pop("thinking", None)
         if text.lstrip().startswith("<think>"):
             head, closed, rest = text.partition("</think>")

@@ -49,7 +49,7 @@ async def call_tools(
     messages = [
         {
             "role": "tool",
-            "name": whole_characters(name),
+            "name": name,
             "content": cut(whole_characters(text), limits.observation, chat),
         }
         for name, text, _ in done
@@ -90,13 +90,13 @@ async def _call(
                 result = await _in_thread(env, tool, arguments)
         else:
             result = tool(**arguments)
+        return name, str(result), False
     except EnvironmentFailed:
         raise
     except Exception as error:  # whatever a tool raises is for the model to read
         if isinstance(error, TimeoutError) and limit.expired():
             return name, str({"error": f"{name} took more than {seconds:g} s."}), True
         return name, str({"error": str(error)}), True
-    return name, str(result), False
 
 
 async def _in_thread(env: Environment, tool: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:

@@ -1,9 +1,14 @@
 """What the model is told of its tool calls: results, errors, and cut-off texts; the rollout goes on after each."""
 
+import contextlib
 import threading
 import time
 
 import pytest
+from journeyman.rewards.core import Scored
+from journeyman.rewards.executor import Executor
+from journeyman.rewards.mathematics import mathematics
+from journeyman.rollouts.record import RecordWriter, read_records
 from journeyman.rollouts.tools import cut
 
 TOLD = {
@@ -44,12 +49,39 @@ def test_what_goes_wrong_is_told_to_the_model_and_the_rollout_goes_on(work, desk
         assert (rollout.turns, rollout.tool_calls, rollout.tool_errors) == (2, 1, 1)
 
 
-def test_half_of_a_surrogate_pair_that_a_tool_says_again_does_not_end_the_run(work, desk, consistent):
-    call = r'{"name": "say", "arguments": {"text": "no \ud800 here ", "times": 2}}'
-    (rollout,) = work([f"<tool_call>\n{call}\n</tool_call>", "I see"], desk())
+def nested(depth, start="[", end="]"):
+    return start * depth + "1" + end * depth
 
-    consistent(rollout)
-    assert rollout.error is None and rollout.messages[-2]["content"].strip() == "no \ufffd here no \ufffd here"
+
+ODD = [  # what a call's argument may be, and what the tool says of it; None where the call can't be read
+    (r'"no \ud800 here"', "no \ufffd here"), (r'{"\ud800": "\udfff"}', "{'\ufffd': '\ufffd'}"), (r'["\ud83d", 1]', "['\ufffd', 1]"),
+    ("NaN", "nan"), ("1e999", "inf"), ("9" * 3000, "9" * 3000), ("9" * 5000, None), (r'"\u0000"', "\x00"), ("{}", "{}"),
+    (nested(99), nested(99)), (nested(101), None), (nested(480), None), (nested(900, '{"a":', "}"), None), (nested(1500), None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("argument", "told"), ODD, ids=[f"{argument:.20}" for argument, _ in ODD])
+def test_no_argument_ends_the_run_or_keeps_a_rollout_from_its_record_and_its_rewards(work, desk, tmp_path, argument, told):
+    call = f'{{"name": "say", "arguments": {{"text": {argument}}}}}'
+    (rollout,) = work([f"<tool_call>\n{call}\n</tool_call>", "I see"], desk(), max_tokens=20_000, observation=10_000)
+
+    assert rollout.error is None and rollout.tool_calls == (told is not None)
+    if told is not None:
+        assert rollout.messages[-2]["content"] == told
+    with contextlib.closing(RecordWriter(tmp_path, "train")) as writer:
+        writer.write([rollout])
+    (read,) = read_records(tmp_path)
+    assert len(read.messages) == len(rollout.messages)
+    with Executor([mathematics]) as executor:  # scored in a process of its own
+        assert executor.score([Scored({"answer": "42"}, rollout.messages)]).of_reward("mathematics") == [0.0]
+
+
+def test_a_result_that_can_not_be_written_is_an_error_for_the_model(work, calling):
+    calls = [calling("add", number=9 * 10**4299), calling("add", number=10**4299), "I see"]  # 4,301 digits in all
+    (rollout,) = work(calls, max_tokens=20_000)
+
+    assert rollout.error is None and rollout.tool_errors == 1
+    assert "Exceeds the limit" in rollout.messages[-2]["content"]
 
 
 @pytest.mark.parametrize(
