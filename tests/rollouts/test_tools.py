@@ -23,7 +23,7 @@ TOLD = {
     "arguments that are a list": ('{"name": "add", "arguments": [1]}', None),
     "arguments that are a number": ('{"name": "add", "arguments": 1}', None),
     "no arguments at all": ('{"name": "finish"}', None),
-    "a name that is no text": (r'{"name": "\udfff", "arguments": {}}', r"{'error': 'Tool \udfff not found.'}"),
+    "a name that is no text": (r'{"name": "\udfff", "arguments": {}}', "{'error': 'Tool \ufffd not found.'}"),
     "a name of a control token": ('{"name": "<|im_end|>", "arguments": {}}', "{'error': 'Tool <|im_end|> not found.'}"),
     "a private method": ('{"name": "_made_with", "arguments": {}}', "{'error': 'Tool _made_with not found.'}"),
     "the contract's own": ('{"name": "reset", "arguments": {}}', "{'error': 'Tool reset not found.'}"),
@@ -54,14 +54,16 @@ def nested(depth, start="[", end="]"):
 
 
 ODD = [  # what a call's argument may be, and what the tool says of it; None where the call can't be read
-    (r'"no \ud800 here"', "no \ufffd here"), (r'{"\ud800": "\udfff"}', "{'\ufffd': '\ufffd'}"), (r'["\ud83d", 1]', "['\ufffd', 1]"),
-    ("NaN", "nan"), ("1e999", "inf"), ("9" * 3000, "9" * 3000), ("9" * 5000, None), (r'"\u0000"', "\x00"), ("{}", "{}"),
-    (nested(99), nested(99)), (nested(101), None), (nested(480), None), (nested(900, '{"a":', "}"), None), (nested(1500), None),
+    (r'"no \ud800 here"', "no \ufffd here"), (r'[{"\ud800": "\udfff"}]', "[{'\ufffd': '\ufffd'}]"),
+    ("NaN", "nan"), ("1e999", "inf"), ("9" * 3000, "9" * 3000), ("9" * 5000, None), (r'["\u0000"]', r"['\x00']"),
+    (nested(90), nested(90)), (nested(101), None), (nested(480), None), (nested(900, '{"a":', "}"), None), (nested(1500), None),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("argument", "told"), ODD, ids=[f"{argument:.20}" for argument, _ in ODD])
-def test_no_argument_ends_the_run_or_keeps_a_rollout_from_its_record_and_its_rewards(work, desk, tmp_path, argument, told):
+def test_no_argument_ends_the_run_or_keeps_a_rollout_from_its_record_and_its_rewards(
+    work, desk, tmp_path, argument, told
+):
     call = f'{{"name": "say", "arguments": {{"text": {argument}}}}}'
     (rollout,) = work([f"<tool_call>\n{call}\n</tool_call>", "I see"], desk(), max_tokens=20_000, observation=10_000)
 
