@@ -13,6 +13,7 @@ from ..configs.errors import BadInput
 ROLES = ("system", "developer", "user", "assistant", "tool")
 DEEPEST = 100
 """Levels of lists and objects that what a policy wrote may nest."""
+_MEDIA = frozenset({"image", "images", "image_url", "audio", "input_audio", "video", "videos"})
 _SHARE_GPT = {"from": "role", "value": "content"}
 
 
@@ -51,6 +52,8 @@ def _plain(message: Any, number: int) -> dict[str, Any]:
     role = message.get("role")
     if role not in ROLES:
         raise BadInput(f"{at} has the role {role!r}; it should be one of {', '.join(ROLES)}")
+    for key in _MEDIA & message.keys():
+        raise BadInput(f"{at} ({role}) has the key '{key}'; this version reads texts alone, so take it out")
     calls = message.get("tool_calls")
     if calls:
         _check_calls(calls, at)

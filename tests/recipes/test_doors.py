@@ -34,6 +34,9 @@ CASES = {
     "a long prompt in validation": (nothing, "validation", {}, ["validation row", "tokens", "context of 64"]),
     "a long held-out prompt": (nothing, "heldout", {}, ["heldout row", "tokens", "context of 64", "shorten one"]),
     "a long completion": (nothing, None, {"max_completion_length": 62}, ["train row", "62 for the completion"]),
+    "vLLM's own context": (
+        nothing, None, {"use_vllm": True, "vllm_mode": "colocate", "vllm_max_model_length": 9},
+        ["train row", "context of 9", "shorten one"]),
     "a misspelt argument of the template": (
         nothing, None, {"chat_template_kwargs": {"enable_thinkin": False}},
         ["never looks at 'enable_thinkin'; did you mean 'enable_thinking'?"]),
