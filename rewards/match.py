@@ -17,8 +17,8 @@ from typing import NamedTuple
 from ..configs.errors import BadInput
 from .cases import Case
 from .core import reward
-from .numbers import last, spelled
-from .text import answer_part, composed, extractor, hash_answer
+from .numbers import Found, every, last, spelled
+from .text import after_thinking, answer_tag, composed, denied, extractor, hash_answer
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -69,7 +69,7 @@ def _caseless(text: str) -> str:
 def number(completion: str, answer: str) -> float:
     """1 where the number after `####`, or else the last number of the completion, equals the row's; else 0.
 
-    A closed `<answer>` section is read alone.
+    A closed `<answer>` section is read alone, and nothing that is denied in it counts.
     Compared exactly, as `rewards/numbers.py` reads them both. The gold answer is read the same way, so GSM8K's worked solutions
     serve as they are.
 
@@ -81,9 +81,18 @@ def number(completion: str, answer: str) -> float:
     ("not 42") is not read.
     """
     gold = _gold(hash_answer(str(answer)) or str(answer))
-    part = answer_part(completion)
-    found = last(hash_answer(part) or part)
+    found = _stated(hash_answer(completion) or completion)
     return float(found is not None and found.value == gold.value)
+
+
+def _stated(completion: str) -> Found | None:
+    """The last number of a completion; where it closes an `<answer>` section, the section's, unless that is denied."""
+    section = answer_tag(completion)
+    if section is None:
+        return last(after_thinking(completion))
+    section = spelled(section)
+    found = every(section)
+    return last(section) if found and not denied(section, found[-1].start(), found[-1].end()) else None
 
 
 @lru_cache(maxsize=1024)
@@ -131,7 +140,7 @@ def numeric(
 ) -> float:
     """1 where the last number of the completion is within `atol + rtol * |answer|` of the row's, else 0.
 
-    A closed `<answer>` section is read alone.
+    A closed `<answer>` section is read alone, and nothing that is denied in it counts.
     Compared exactly, whatever the number of digits, as `rewards/numbers.py` reads them both. Nothing is converted: where the row
     names a `unit`, or its `answer` has one (`5 km`), that unit must follow the number to the letter, and `5000 m` or a bare `5`
     earn nothing; without a unit, what follows the number is not read, so `50%` is 50 and not 0.5. NaN and infinities are no
@@ -156,7 +165,7 @@ def numeric(
         if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 <= tolerance < float("inf"):
             raise BadInput(f"reward 'numeric': {name} is {tolerance!r}; it should be a finite number, 0 or more")
     low, high = _range(str(answer), rtol, atol)
-    found = last(answer_part(completion))
+    found = _stated(completion)
     if found is None or found.value is None or not low <= found.value <= high:
         return 0.0
     wanted = _gold(str(answer)).unit if unit is None else spelled(unit.strip())
@@ -189,7 +198,7 @@ CASES = {
         Case(
             {"answer": "6 * 7 = 42\n#### 42"},
             right=["42", "so 42.0", "#### 42\nor 43", "21 + 21 = 42", "<answer>42</answer> in 7 steps", "_42_"],
-            wrong=["43", "42 43", "<answer>43</answer> and not 42", "nan", "#### forty-two", "inf", ""],
+            wrong=["43", "42 43", "<answer>43</answer> and not 42", "<answer>not 42</answer>", "nan", "#### forty-two", "inf", ""],
         ),
         Case({"answer": "1,000"}, right=["1000", "1,000", "1\uff0c000"], wrong=["1", "100", "10000"]),
     ],
