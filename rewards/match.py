@@ -198,7 +198,17 @@ CASES = {
         Case(
             {"answer": "6 * 7 = 42\n#### 42"},
             right=["42", "so 42.0", "#### 42\nor 43", "21 + 21 = 42", "<answer>42</answer> in 7 steps", "_42_"],
-            wrong=["43", "42 43", "<answer>43</answer> and not 42", "<answer>not 42</answer>", "nan", "#### forty-two", "inf", ""],
+            wrong=[
+                "43",
+                "42 43",
+                "<answer>43</answer> and not 42",
+                "<answer>not 42</answer>",
+                "<answer>42 (this is wrong)</answer>",
+                "nan",
+                "#### forty-two",
+                "inf",
+                "",
+            ],
         ),
         Case({"answer": "1,000"}, right=["1000", "1,000", "1\uff0c000"], wrong=["1", "100", "10000"]),
     ],

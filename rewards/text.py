@@ -66,7 +66,8 @@ _DOUBT = re.compile(
     re.IGNORECASE,
 )
 _WRONG = re.compile(
-    r"[\s$*`)(\]}\\.,:;-]{0,8}(?:text\s?\{\s?)?(?:(?:this|that|it|which)\s)?(?:is|was)(?:(?:[ ]not|n['’]t)[ ](?:the[ ]|an?[ ])?(?:(?:right|correct|final)[ ])?"
+    r"[\s$*`)(\]}\\.,:;-]{0,8}(?:text\s?\{\s?)?(?:(?:this|that|it|which)\s)?(?:is|was)"
+    r"(?:(?:[ ]not|n['’]t)[ ](?:the[ ]|an?[ ])?(?:(?:right|correct|final)[ ])?"
     r"(?:answer|solution|right|correct)|[ ](?:wrong|incorrect|false))\b",
     re.IGNORECASE,
 )
